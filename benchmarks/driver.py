@@ -216,6 +216,9 @@ class StubPool:
         write()
         return Answer(value)
 
+    def avoid(self, node: str) -> None:
+        """All machines are alike."""
+
     def nodes(self) -> Any:
         """One node for all."""
         from kiago_ray.distributed.pool import Nodes

@@ -28,9 +28,10 @@ from kiago_ray.runs.plan import Plan, PlannedSearch, Shard, make_plan
 from kiago_ray.runs.results import page_of_directory
 from kiago_ray.runs.shards import Manifest, read_manifest
 from kiago_ray.runs.spec import CampaignSpec, RunSpec, chosen_families, known_families, recorded_campaign
-from kiago_ray.runs.state import best_of, state_of
+from kiago_ray.runs.state import best_of, machines_of, state_of
 from kiago_ray.runs.verification import changed_results, damage_of, repair
 from kiago_ray.storage.location import Location
+from kiago_ray.storage.machines import in_words, mixed_remark
 from kiago_ray.storage.run_directory import (
     CANDIDATES,
     CampaignResults,
@@ -112,17 +113,17 @@ def status(where: Where, as_json: console.AsJson = False) -> None:
         "rows": plan.candidates,
         "rows_per_s": pace,
         "left_s": (plan.candidates - rows) / pace if pace else None,
-        "best": best_of(manifests),
+        "best": best_of(each.best for each in manifests),
         "damaged": state.damaged,
         # A shard that has failed may have been run again since.
         "failures": {name: why for name, why in failures.items() if name not in state.manifests},
     }
-    finished = state.by_search()
+    machines, finished = machines_of(manifests), state.by_search()
     searches = [search_line(search, finished.get(search.name, [])) for search in plan.searches]
     if as_json:
-        print_json({**facts, "searches": searches})
+        print_json({**facts, "machines": machines, "searches": searches})
         return
-    show_table(searches, plan, facts)
+    show_table(searches, plan, {**facts, "machines": in_words(machines)})
     if not driver:
         goes_on = "Nobody drives it; `kiago campaign run` with its file goes on."
         print("It is finished." if directory.finished else goes_on)
@@ -295,12 +296,13 @@ class CampaignView(View, Watcher):
 
     def __init__(self) -> None:
         super().__init__()
-        self.shards = self.workers = self.lost = self.failed = 0
-        self.manifests: list[Manifest] = []
+        self.shards = self.shards_done = self.workers = self.lost = self.failed = 0
+        self.best: dict[str, Any] | None = None
         self.waits: Sequence[str] = ()
 
     def begun(self, plan: Plan, finished: list[Manifest], damaged: list[str]) -> None:
-        self.shards, self.total, self.manifests = plan.shard_count, plan.candidates, [*finished]
+        self.shards, self.total, self.shards_done = plan.shard_count, plan.candidates, len(finished)
+        self.best = best_of(manifest.best for manifest in finished)
         self.done = self.before = sum(manifest.rows for manifest in finished)
         if finished:
             say(f"{len(finished):,} of {self.shards:,} shards are done already")
@@ -321,9 +323,10 @@ class CampaignView(View, Watcher):
         say(f"lost a worker {where}: {cause}")
 
     def shard_done(self, manifest: Manifest) -> None:
-        self.manifests.append(manifest)
+        self.shards_done += 1
+        self.best = best_of((self.best, manifest.best))
         self.done += manifest.rows
-        self.moved(at_most_each_s=0.0 if len(self.manifests) == self.shards else LINE_S)
+        self.moved(at_most_each_s=0.0 if self.shards_done == self.shards else LINE_S)
 
     def waits_for(self, what: Sequence[str]) -> None:
         self.waits = what
@@ -336,10 +339,10 @@ class CampaignView(View, Watcher):
 
     def progress(self) -> str:
         """Shards, rows a second, time left, the best so far, failures, what it waits for."""
-        parts = [f"shard {len(self.manifests):,}/{self.shards:,}"]
+        parts = [f"shard {self.shards_done:,}/{self.shards:,}"]
         if (rate := self.rate()) is not None:
             parts += [f"{rate:,.1f} rows/s", self.left()]
-        if best := best_of(self.manifests):
+        if best := self.best:
             parts.append(f"best {best['formula']} {best['tc_k']:.1f} K")
         if self.lost:
             parts.append(plural(self.lost, "lost worker"))
@@ -383,7 +386,7 @@ def show_plan(plan: Plan, where: str, as_json: bool) -> None:
 
 def search_line(search: PlannedSearch, done: Sequence[Manifest]) -> dict[str, Any]:
     """What is done of a search of a campaign."""
-    best = best_of(done)
+    best = best_of(each.best for each in done)
     return {
         "search": search.name,
         "shards": f"{len(done)}/{search.shard_count}",
@@ -419,6 +422,8 @@ def show_outcome(outcome: Outcome[CampaignResults], where: str, top: int, as_jso
     best = best_table(rows, (), title, places=("base", "source", "search"))
     Console().print(best, *measured_remarks(rows), "", top_table(results.top), sep="\n")
     if remark := no_gain(results.gains, results.passed):
+        print(f"\n{remark}")
+    if remark := mixed_remark(results.machines):
         print(f"\n{remark}")
     print()
     counts = ("candidates", "rows", "unique", "passed", "new_systems")

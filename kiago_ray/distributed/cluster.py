@@ -10,18 +10,21 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kiago_ray.distributed.joining import CLIENT, joinable
-from kiago_ray.errors import InputError
+from kiago_ray.errors import InputError, first_of
 from kiago_ray.runs.spec import ResourcesSpec
 
 EMBEDDED = "local"
 _OBJECT_STORE_BYTES = 256 << 20  # only weights and manifests travel
 _SMALL = 1e-9
+_ACCELERATOR = "accelerator_type:"  # begins the name of a resource of Ray's, of which a worker takes a trifle
+NODE_ID = "ray.io/node-id"  # Ray's label
+_SHOWN_VALUES = 5
 _NO_PLACE = (
     "it keeps sockets and logs below RAY_TMPDIR or TMPDIR: set RAY_TMPDIR to a directory that is yours, of at most 40 "
     "characters, such as /tmp/ray-$USER"
@@ -113,39 +116,65 @@ def _show_token(environment: MutableMapping[str, str]) -> None:
         environment.setdefault("RAY_AUTH_MODE", "token")
 
 
+class Node(NamedTuple):
+    """A living node. totals: its resources in all, in Ray's names and units."""
+
+    totals: Mapping[str, float]
+    labels: Mapping[str, str]
+
+
 def reserved(resources: ResourcesSpec) -> dict[str, float]:
     """What a worker reserves in Ray's books, in Ray's names and units."""
     memory = int((resources.memory_gb or 0) * (1 << 30))
-    return {"CPU": resources.cpus, "GPU": resources.gpus, "memory": memory}
+    own = {f"{_ACCELERATOR}{resources.accelerator_type}": 0.001} if resources.accelerator_type else {}
+    return {"CPU": resources.cpus, "GPU": resources.gpus, "memory": memory, **own}
 
 
-def options(resources: ResourcesSpec) -> dict[str, Any]:
-    """What Ray is asked for where a worker is an actor."""
+def options(resources: ResourcesSpec, without: Collection[str] = ()) -> dict[str, Any]:
+    """What Ray is asked for where a worker is an actor. without: ids of nodes where it shall not be."""
     own = reserved(resources)
-    return {"num_cpus": own["CPU"], "num_gpus": own["GPU"], "memory": own["memory"] or None}
+    elsewhere = {NODE_ID: f"!in({','.join(sorted(without))})"} if without else {}
+    return {
+        "num_cpus": own["CPU"],
+        "num_gpus": own["GPU"],
+        "memory": own["memory"] or None,
+        "accelerator_type": resources.accelerator_type,
+        "label_selector": {**resources.label_selector, **elsewhere} or None,
+    }
 
 
-def fits(resources: ResourcesSpec, node: Mapping[str, float]) -> int:
-    """How many such workers a node with these total resources, in Ray's names and units, holds."""
+def selected(resources: ResourcesSpec, node: Node) -> bool:
+    """Whether a node is one that the resources' selector of labels asks for."""
+    for label, told in resources.label_selector.items():
+        values = told.removeprefix("!").removeprefix("in(").removesuffix(")").split(",")
+        if (node.labels.get(label) in values) is told.startswith("!"):
+            return False
+    return True
+
+
+def fits(resources: ResourcesSpec, node: Node) -> int:
+    """How many such workers a node holds."""
     needed = {name: amount for name, amount in reserved(resources).items() if amount}
-    counts = [int(node.get(name, 0) / amount + _SMALL) for name, amount in needed.items()]
+    counts = [int(node.totals.get(name, 0) / amount + _SMALL) for name, amount in needed.items()]
     if 0 < resources.gpus < 1:  # a worker's part is of one device
-        counts.append(int(node.get("GPU", 0) + _SMALL) * int(1 / resources.gpus + _SMALL))
-    return min(counts)
+        counts.append(int(node.totals.get("GPU", 0) + _SMALL) * int(1 / resources.gpus + _SMALL))
+    return min(counts) if selected(resources, node) else 0
 
 
 def in_words(resources: ResourcesSpec) -> str:
-    """Such as 1 CPU, 0.5 GPU, 4 GB of memory."""
+    """Such as 1 CPU, 0.5 GPU, 4 GB of memory, accelerator A100, ray.io/market-type spot."""
     memory = f", {resources.memory_gb:g} GB of memory" if resources.memory_gb else ""
-    return f"{resources.cpus:g} CPU, {resources.gpus:g} GPU{memory}"
+    accelerator = f", accelerator {resources.accelerator_type}" if resources.accelerator_type else ""
+    labels = "".join(f", {label} {values}" for label, values in resources.label_selector.items())
+    return f"{resources.cpus:g} CPU, {resources.gpus:g} GPU{memory}{accelerator}{labels}"
 
 
-def living() -> dict[str, dict[str, float]]:
-    """The total resources of each living node, by its id."""
+def living() -> dict[str, Node]:
+    """Each living node by its id."""
     import ray
 
     found: list[Any] = ray.nodes()  # type: ignore[no-untyped-call]
-    return {node["NodeID"]: dict(node["Resources"]) for node in found if node["Alive"]}
+    return {node["NodeID"]: Node(node["Resources"], node["Labels"]) for node in found if node["Alive"]}
 
 
 def door_of(node_id: str) -> tuple[str, int]:
@@ -167,7 +196,7 @@ def draining() -> dict[str, float]:
     return {node: end_ms / 1000 - time.time() if end_ms else math.inf for node, end_ms in found.items()}
 
 
-def room(resources: ResourcesSpec, nodes: Iterable[Mapping[str, float]]) -> int:
+def room(resources: ResourcesSpec, nodes: Iterable[Node]) -> int:
     """How many workers these nodes would hold if they were empty."""
     return sum(fits(resources, node) for node in nodes)
 
@@ -179,11 +208,29 @@ def capacity(resources: ResourcesSpec) -> int:
 
 def refusal(resources: ResourcesSpec) -> str:
     """Why no node can hold a worker, in one line with what to do."""
-    there = [[node.get(name, 0) for name in ("GPU", "CPU", "memory")] for node in living().values()]
+    nodes = [*living().values()]
+    alike = [node for node in nodes if selected(resources, node)]
+    there = [[node.totals.get(name, 0) for name in ("GPU", "CPU", "memory")] for node in alike]
     gpus, cpus, memory = max(there, default=(0, 0, 0))
+    accelerators = {
+        name.removeprefix(_ACCELERATOR)
+        for node in alike
+        for name in node.totals
+        if name.startswith(_ACCELERATOR)
+    }
+    told = f"the best of its {len(alike)} node(s) has {cpus:g} CPU, {gpus:g} GPU, {memory / (1 << 30):.0f} GB"
+    change = "lower the file's resources"
+    if nodes and not alike:
+        labels = resources.label_selector
+        found = {f"{label} {node.labels.get(label, 'absent')}" for node in nodes for label in labels}
+        told = f"its {len(nodes)} node(s) have {first_of(sorted(found), _SHOWN_VALUES, ', ')}"
+        change = "correct resources.label_selector"
+    elif resources.accelerator_type and resources.accelerator_type not in accelerators:
+        named = first_of(sorted(accelerators), _SHOWN_VALUES, ", ") or "none"
+        told = f"its {len(alike)} node(s) have these accelerators: {named}"
+        change = "correct resources.accelerator_type"
     return (
-        f"no node of the cluster can ever hold a worker ({in_words(resources)}): the best of its {len(there)} node(s) "
-        f"has {cpus:g} CPU, {gpus:g} GPU, {memory / (1 << 30):.0f} GB; lower the file's resources, or give --wait "
+        f"no node of the cluster can ever hold a worker ({in_words(resources)}): {told}; {change}, or give --wait "
         "where an autoscaler adds nodes"
     )
 

@@ -36,8 +36,8 @@ from kiago_ray.runs.shards import Manifest, compute_shard
 from kiago_ray.runs.spec import ResourcesSpec
 from kiago_ray.screening.known import KnownMaterials, TriedMaterials
 from kiago_ray.storage.location import AT_ONCE, Location, Where
+from kiago_ray.storage.machines import Kind, differences, machine_here
 from kiago_ray.storage.patience import PATIENCE_S
-from kiago_ray.storage.run_directory import cpu_name
 
 if TYPE_CHECKING:
     from kiago_ray.tracking.target import TrackingTarget
@@ -50,6 +50,7 @@ _START_LIMIT_S = 600.0  # in which a worker that has its place loads its models
 MOST_MOVES = 100  # of a shard from nodes that went away
 _PATIENCE_S = 60.0  # with a cluster that has lost its last node
 _REFUSALS = 3  # workers in a row that couldn't start, before no more are tried
+_ALIKE = "resources.label_selector or resources.accelerator_type to machines that are alike"
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class WorkerSetup:
 
 @dataclass(frozen=True)
 class WorkerInfo:
-    """Where a worker runs. gpus: the ids of the devices that Ray gave it."""
+    """Where a worker runs. gpus: the ids of the devices that Ray gave it. machine: of what kind (`machine_here`)."""
 
     host: str
     pid: int
@@ -99,6 +100,7 @@ class WorkerInfo:
     device_name: str
     threads: int
     gpus: tuple[str, ...]
+    machine: Kind = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -151,8 +153,9 @@ class SearchWorker:
                 )
             models = load_models(own, known=NONE, phases=None if setup.hull else NONE, device=setup.device)
         self.models = replace(models, known=setup.known, tried=setup.tried)
-        name = torch.cuda.get_device_name() if setup.device == "cuda" else cpu_name()
-        self.info = WorkerInfo(host, os.getpid(), setup.device, name, torch.get_num_threads(), gpus)
+        machine = machine_here(setup.device)
+        where = (host, os.getpid(), setup.device, machine["name"], torch.get_num_threads(), gpus)
+        self.info = WorkerInfo(*where, machine)
         return self.info
 
     def run(self, search: PlannedSearch, shard: Shard) -> Manifest:
@@ -224,7 +227,8 @@ class _Member:
 class Dispatch(Generic[Looked]):
     """One campaign's work on a connected cluster. failures: shard → why it was given up. look: called with each shard
     that a worker has done, in threads, and `done` with what it returns, in this one; StorageError of either ends the
-    campaign. probe: raises that where nothing can be written. pace: how long shards take.
+    campaign. probe: raises that where nothing can be written. pace: how long shards take. machine: on which kind most
+    finished shards were made; {} for that of the first worker.
     """
 
     plan: Plan
@@ -236,12 +240,15 @@ class Dispatch(Generic[Looked]):
     should_stop: Callable[[], bool]
     pace: Pace
     pool: Pool
+    machine: Kind = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     _queue: deque[Shard] = field(default_factory=deque)
     _crew: list[_Member] = field(default_factory=list)
     _looks: dict[Future[Looked], Manifest] = field(default_factory=dict)
     _losses: Counter[str] = field(default_factory=Counter)
     _moves: Counter[str] = field(default_factory=Counter)
+    _unlike: dict[str, str] = field(default_factory=dict)  # what differs → on which host
+    _unfit: set[str] = field(default_factory=set)  # nodes
     _refusals: int = 0
     _hire_after: float = 0.0
     _nodes: Nodes = field(default_factory=lambda: Nodes(0, frozenset(), {}))
@@ -290,10 +297,20 @@ class Dispatch(Generic[Looked]):
         if self._nodes.room:
             self._room_until = now + max(self.request.wait_s, _PATIENCE_S)
         elif now > self._room_until and not any(member.shard for member in self._crew):
-            raise InputError(self.pool.refusal())
+            raise InputError(self._nobody())
         for member in list(self._crew):
             self._hand_back(member) if self._leaving(member) else self._hurry(member)
         self.watcher.waits_for(self._waits())
+
+    def _nobody(self) -> str:
+        """Why no node holds a worker, in one line with what to do."""
+        if not self._unfit:
+            return self.pool.refusal()
+        found = "; ".join(f"{host} has {what}" for what, host in self._unlike.items())
+        return (
+            f"mixed_machines: refuse, but no machine is left that computes as the campaign's others do ({found}); set "
+            f"{_ALIKE}, or mixed_machines: warn; finished shards are kept, and the same command goes on"
+        )
 
     def _leaving(self, member: _Member) -> bool:
         """Whether a worker's node is drained."""
@@ -412,14 +429,35 @@ class Dispatch(Generic[Looked]):
             self._failed_call(member, answer)
         elif isinstance(answer.value, Place):
             member.place, member.since = answer.value, self.pool.now()
-            member.ref = self.pool.call(member.handle, "start")
+            if answer.value.node in self._unfit:
+                self._dismiss(member)
+            else:
+                member.ref = self.pool.call(member.handle, "start")
         elif shard is None:
             member.ref, self._refusals = None, 0
-            self.watcher.worker_started(answer.value)
+            self._welcome(member, answer.value)
         else:
             self._begun(member, *(member.next or (None, None)))
             self.pace.add(answer.value)
             self._looks[self._lookers.submit(self.look, shard, answer.value)] = answer.value
+
+    def _welcome(self, member: _Member, info: WorkerInfo) -> None:
+        """Take a worker that is ready, unless its machine is of another kind and the campaign refuses that."""
+        self.machine = self.machine or info.machine
+        what, refuse = differences(info.machine, self.machine), self.plan.campaign.mixed_machines == "refuse"
+        if what and what not in self._unlike:
+            self._unlike[what] = info.host
+            told = "is left out" if refuse else "makes rows that may differ by rounding"
+            advice = "" if refuse else f"; to have one kind set mixed_machines: refuse, or {_ALIKE}"
+            self.watcher.note(f"mixed machines: a worker on {info.host} {told} ({what}){advice}")
+        if not (what and refuse):
+            self.watcher.worker_started(info)
+            return
+        assert member.place is not None
+        self._dismiss(member)
+        self._unfit.add(member.place.node)
+        self.pool.avoid(member.place.node)
+        self._nodes = self.pool.nodes()
 
     def _collect(self) -> None:
         """Tell of the shards that were seen to be there. Raises StorageError for one that isn't."""

@@ -29,9 +29,10 @@ from kiago_ray.runs.lease import Lease, LeaseError
 from kiago_ray.runs.plan import Plan, Shard
 from kiago_ray.runs.results import finish_campaign, finish_search
 from kiago_ray.runs.shards import MANIFEST, SHARDS, STEPS, TABLE, Manifest, write_manifest
-from kiago_ray.runs.state import Seen, remove_leftovers, stamps_of, state_of
-from kiago_ray.runs.verification import CAMPAIGN_ID, changed_searches, rebuilt_record
+from kiago_ray.runs.state import Seen, machines_of, remove_leftovers, stamps_of, state_of
+from kiago_ray.runs.verification import CAMPAIGN_ID, done_before, rebuilt_record, remember_results
 from kiago_ray.storage.location import TEMPORARY, Location, StorageError
+from kiago_ray.storage.machines import SHARDS_OF
 from kiago_ray.storage.patience import Got, patiently
 from kiago_ray.storage.run_directory import (
     IDENTITY,
@@ -41,7 +42,6 @@ from kiago_ray.storage.run_directory import (
     SearchResults,
     find_run,
     open_run,
-    whole_results,
 )
 from kiago_ray.sweep.results import SweepResults, gather, write_results
 from kiago_ray.sweep.spec import SweepSpec
@@ -140,8 +140,7 @@ def run_campaign(
             f"{SPEC} was damaged; it was written anew, since all finished shards are of this campaign"
         )
     found = find_run(request.where, request.identity)
-    results = None if found is None else whole_results(found, CampaignResults)
-    if found is not None and results is not None and not changed_searches(found.location, plan):
+    if found is not None and (results := done_before(found, plan)) is not None:
         return _found(found, results, plan, request)
     # Merging, plotting and MLflow's record in a thread of its own: workers don't wait for it.
     finisher = ThreadPoolExecutor(1, thread_name_prefix="finish")
@@ -199,13 +198,18 @@ class _Campaign:
             damaged=list(state.damaged.values()),
             model_notes=self.request.model_notes,
         )
-        return replace(drive.end(results, results.files, failures), damaged=state.damaged)
+        outcome = drive.end(results, results.files, failures)
+        if results.complete:
+            remember_results(self.location, results)
+        return replace(outcome, damaged=state.damaged)
 
     def _run_shards(self, shards: Sequence[Shard], pool: Pool) -> Mapping[str, str]:
         """Run shards on a pool's workers, until all are done or given up; shard → why it was given up."""
         pace = Pace(self.plan, self.state.manifests.values())
+        made_on = machines_of(self.state.manifests.values())
+        usual = next((kind for kind in made_on if kind.keys() - {SHARDS_OF}), {})
         hooks = (self._look, self._take, self._probe, self.drive.should_stop)
-        work = Dispatch(self.plan, self.request, self.watcher, *hooks, pace, pool)
+        work = Dispatch(self.plan, self.request, self.watcher, *hooks, pace, pool, usual)
         with ThreadPoolExecutor(1, "index") as self.clerk:
             try:
                 work.run(shards)

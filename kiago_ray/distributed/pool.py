@@ -40,8 +40,8 @@ class Answer:
 
 @dataclass(frozen=True)
 class Nodes:
-    """The nodes as they are now. room: how many workers they would hold if they were empty, without those that drain.
-    living: their ids. draining: id → seconds until the node goes away, infinite where Ray wasn't told.
+    """The nodes as they are now. room: how many workers they would hold if they were empty, without those that drain
+    or are avoided. living: their ids. draining: id → seconds until the node goes away, infinite where Ray wasn't told.
     """
 
     room: int
@@ -61,13 +61,17 @@ class Pool:
         self._own_node = ray.get_runtime_context().get_node_id()
         self._own_door = door_of(self._own_node)
         self._setup = ray.put(setup)
-        self._actor: Any = ray.remote(worker).options(
-            max_restarts=0, max_task_retries=0, **options(resources)
-        )
+        self._actor: Any = ray.remote(worker)
+        self._avoided: set[str] = set()
 
     def hire(self) -> Any:
         """Ask for a worker, which waits until a node has room for it."""
-        return self._actor.remote(self._setup)
+        asked = options(self._resources, self._avoided)
+        return self._actor.options(max_restarts=0, max_task_retries=0, **asked).remote(self._setup)
+
+    def avoid(self, node: str) -> None:
+        """Ask for no more workers on the node of this id, which has no room from now on."""
+        self._avoided.add(node)
 
     def call(self, handle: Any, method: str, *arguments: Any) -> Any:
         """Have a worker do something."""
@@ -115,7 +119,7 @@ class Pool:
         def look() -> None:
             with suppress(ray.exceptions.RayError):
                 going, alive = draining(), living()
-                stay = [node for key, node in alive.items() if key not in going]
+                stay = [node for key, node in alive.items() if key not in {*going, *self._avoided}]
                 found.append(Nodes(room(self._resources, stay), frozenset(alive), going))
 
         looking = threading.Thread(target=look, name="nodes", daemon=True)  # it hangs where the head is gone

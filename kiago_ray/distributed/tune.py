@@ -34,6 +34,7 @@ from kiago_ray.models import Models
 from kiago_ray.predictors.oracle import load_oracle
 from kiago_ray.predictors.weights import TUNING_ORACLE
 from kiago_ray.storage.location import Location, StorageError
+from kiago_ray.storage.machines import MACHINE, Kind, differences
 from kiago_ray.sweep.metrics import METRICS, Score, mean_over, measured
 from kiago_ray.sweep.spec import SweepSpec
 from kiago_ray.sweep.trials import (
@@ -54,7 +55,7 @@ _SETTINGS = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that can't run reports its cause and no metric
     "TUNE_MAX_PENDING_TRIALS_PG": "1",  # a point is drawn when there is room, knowing what was found until then
 }
-UNIT, SEEDS, FAILED, UNABLE, OVER = "unit", "seeds", "failed", "unable", "done"
+UNIT, SEEDS, FAILED, UNABLE, OVER, HOST = "unit", "seeds", "failed", "unable", "done", "host"
 
 
 def score_search(
@@ -131,14 +132,15 @@ class SweepTrial(tune.Trainable):
                 cause = f"{unknown[0]} can't be told: nothing passed the screens in any search of this trial"
                 yield {SEEDS: done, FAILED: cause, OVER: True}
                 return
-            yield {SEEDS: done, OVER: done == len(unit.seeds), **means}
+            made = {HOST: self.worker.info.host, MACHINE: dict(self.worker.info.machine)}
+            yield {SEEDS: done, OVER: done == len(unit.seeds), **made, **means}
 
     def _loaded(self, unit: Unit) -> Models:
         """The models: the tuning oracle judges trials, the reporting one the comparison. Raises KiagoError."""
         if self.models is None:
-            worker = SearchWorker(self.given)
-            worker.start()
-            self.models = worker.models
+            self.worker = SearchWorker(self.given)
+            self.worker.start()
+            self.models = self.worker.models
             if unit.number is not None:
                 self.models = replace(self.models, oracle=load_oracle(kind=TUNING_ORACLE))
         return self.models
@@ -161,6 +163,8 @@ class Experiment(tune.Callback, tune.Stopper):
     begun: set[int] = field(default_factory=set)
     compared: int = 0
     to_compare: int = 0
+    machine: Kind = field(default_factory=dict)
+    unlike: set[str] = field(default_factory=set)
 
     def run_trials(self, before: Sequence[Trial]) -> None:
         """Run trials that had begun, then new ones. before: all of earlier processes. Raises KiagoError."""
@@ -186,7 +190,10 @@ class Experiment(tune.Callback, tune.Stopper):
     def _fit(self, space: dict[str, Any], **config: Any) -> None:
         trainable = tune.with_resources(
             tune.with_parameters(SweepTrial, sweep=self.sweep, given=self.workers),
-            tune.PlacementGroupFactory([reserved(self.sweep.resources)]),
+            tune.PlacementGroupFactory(
+                [reserved(self.sweep.resources)],
+                bundle_label_selector=[self.sweep.resources.label_selector],
+            ),
         )
         with _quiet_tune() as scratch:
             run_config = tune.RunConfig(
@@ -227,6 +234,7 @@ class Experiment(tune.Callback, tune.Stopper):
     ) -> None:
         """A seed's scores are on storage, or the trial can't go on."""
         unit = trial.config[UNIT]
+        self._look_at_machine(result)
         if UNABLE in result:
             self.problem = self.problem or KiagoError(result[UNABLE])
         elif FAILED in result:
@@ -237,6 +245,16 @@ class Experiment(tune.Callback, tune.Stopper):
         else:
             self.compared += 1
             self.watcher.comparing(self.compared, self.to_compare)
+
+    def _look_at_machine(self, result: Mapping[str, Any]) -> None:
+        """Tell of a machine that computes otherwise than the first one did, once a kind."""
+        kind = result.get(MACHINE, {})
+        self.machine = self.machine or kind
+        what = differences(kind, self.machine)
+        if what and what not in self.unlike:
+            self.unlike.add(what)
+            text = f"mixed machines: scores from {result[HOST]} may differ by rounding ({what})"
+            self.watcher.note(f"{text}; resources.label_selector picks machines that are alike")
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial's actor died, and it will go on in another one."""

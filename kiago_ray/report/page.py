@@ -22,6 +22,7 @@ from kiago_ray.report.tables import cell, failed_screens, kelvin, no_gain, summa
 from kiago_ray.report.terminal import UNKNOWN
 from kiago_ray.screening.screens import Summary
 from kiago_ray.search.result import RowStatus
+from kiago_ray.storage.machines import mixed_remark
 from kiago_ray.storage.run_directory import CampaignResults, SearchResults
 from kiago_ray.storage.table import columns
 
@@ -292,6 +293,7 @@ def campaign_page(
         ef_error_ev_per_atom,
         title=f"kiago-ray: campaign {results.name}",
         results=results,
+        machines=mixed_remark(results.machines),
         gap=next((top for top in results.top if top.k == K and top.gap_k is not None), None),
         means=listed(every, _OF_GROUPS, "Means over seeds by base and variant", "pairs of base and variant"),
         seeds=any(len(group) > 1 for group in every),

@@ -33,6 +33,7 @@ KINDS = (
     "search",
 )  # keys of spec.yaml, the first that is there counts
 MOST_LISTED = 1000
+RUNNING = "running"
 _NAMED = 3  # bases
 _NO_FIELDS = ("identity", "finished", "outputs", "campaign_id", "sweep_id")
 _FEW = 5  # formulas that are named
@@ -55,9 +56,14 @@ class RunLine:
     best_tc_k: float | None = None
 
 
-def listed(where: Where) -> tuple[list[RunLine], int]:
+Remembered = dict[str, tuple[Mapping[str, tuple[int, int]], RunLine | None]]
+"""Place → the stamps of its files when it was looked at, and what it was."""
+
+
+def listed(where: Where, remembered: Remembered | None = None) -> tuple[list[RunLine], int]:
     """The runs in a directory, the latest first, then what is damaged or no run; and how many aren't listed. Of a
-    directory that is a run itself, that run and its searches. Raises StorageError where it can't be read.
+    directory that is a run itself, that run and its searches. remembered: of earlier looks, to be kept for the next:
+    what has changed no file since is known by one list of its files. Raises StorageError where it can't be read.
     """
     place = Location.of(where)
     if place.kind() == "file":
@@ -72,9 +78,28 @@ def listed(where: Where) -> tuple[list[RunLine], int]:
             f"{place.text} holds no runs; check the path, or start one with `kiago search`"
         )
     places = [*own, *(parent / name for name in names[:MOST_LISTED])]
-    lines = [line for line in read_all(run_line, places) if line is not None]
+    before = {} if remembered is None else dict(remembered)
+    seen = read_all(lambda place: _look(place, before), places)
+    if remembered is not None:
+        remembered.clear()
+        remembered |= {place.text: each for place, each in zip(places, seen, strict=True)}
+    lines = [line for _, line in seen if line is not None]
     lines.sort(key=lambda line: (line.kind is None, -(line.changed_at or 0.0)))
     return lines, max(0, len(names) - MOST_LISTED)
+
+
+def _look(place: Location, before: Remembered) -> tuple[Mapping[str, tuple[int, int]], RunLine | None]:
+    """The stamps of a run's files, and what it was; read where a stamp is another one, or where it was running: that
+    ends by itself.
+    """
+    try:
+        stamps = place.versions()
+    except StorageError:  # as of a file
+        return {}, run_line(place)
+    known = before.get(place.text)
+    if known is not None and known[0] == stamps and not (known[1] and known[1].state == RUNNING):
+        return known
+    return stamps, run_line(place)
 
 
 def run_line(place: Location) -> RunLine | None:
@@ -174,7 +199,7 @@ def _state(directory: RunDirectory, parts: tuple[int, int, str] | None) -> str:
     if directory.finished:
         return "finished"
     if living_driver(directory.location):
-        return "running"
+        return RUNNING
     if directory.record.get("finished") is True:
         return "files are missing"
     return "{} of {} {}".format(*parts) if parts and parts[0] < parts[1] else "unfinished"

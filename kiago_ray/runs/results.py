@@ -33,10 +33,12 @@ from kiago_ray.report.reasons import ef_error
 from kiago_ray.runs.outcome import curves_file, read_curves, write_files
 from kiago_ray.runs.plan import Plan, PlannedSearch
 from kiago_ray.runs.shards import TABLE, Manifest, read_trajectory, search_folder, shard_file
+from kiago_ray.runs.state import machines_of
 from kiago_ray.screening.candidates import ORDER, RANKED, best_first, new_rows, standing, with_ranks
 from kiago_ray.screening.screens import SUMMARISED, Summary, summarise
 from kiago_ray.search.sections import ScreensSpec
 from kiago_ray.storage.location import AT_ONCE, Location, StorageError, read_ahead, read_all, reason
+from kiago_ray.storage.machines import kinds_of
 from kiago_ray.storage.run_directory import (
     CANDIDATES,
     REPORT,
@@ -108,6 +110,7 @@ def finish_search(
         finished_at=max(float(manifest.made["finished_at"]) for manifest in manifests),
         sources=sources,
         outputs={CANDIDATES: sha256},
+        machines=machines_of(manifests),
     )
     own: dict[str, Any] = {"search": search.spec.model_dump(mode="json")}
     own |= {"families": list(search.bases)} if search.bases else {}
@@ -189,6 +192,7 @@ def finish_campaign(
         failures=dict(failures),
         damaged=tuple(damaged),
         outputs={CANDIDATES: sha256},
+        machines=kinds_of(kind for each in searches for kind in each.machines),
     )
     curves = read_all(read_curves, [search_folder(campaign, each.name) for each in searches])
     plots = campaign_plots(read_table(table, PLOTTED), curves, searches, plan.campaign.name)

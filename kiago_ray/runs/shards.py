@@ -29,6 +29,7 @@ from kiago_ray.screening.candidates import new_rows, order
 from kiago_ray.screening.known import BaseMaterial
 from kiago_ray.search.result import QUANTITIES, RowStatus, Trajectory
 from kiago_ray.storage.location import Location, StorageError, read_all
+from kiago_ray.storage.machines import MACHINE
 from kiago_ray.storage.run_directory import DamagedError, adapter
 from kiago_ray.storage.table import parquet_bytes, read_parquet, schema, schema_problem, table_bytes
 
@@ -239,7 +240,7 @@ def read_manifest(campaign: Location, shard: Shard) -> Manifest | None:
         return None
     try:
         manifest: Manifest = adapter(Manifest).validate_json(content, strict=True)
-        _ = float(manifest.made["finished_at"])
+        _ = float(manifest.made["finished_at"]), {**manifest.made.get(MACHINE, {})}
         _ = manifest.best and [manifest.best[name] for name in _BEST]
     except (ValueError, TypeError, KeyError) as error:
         raise DamagedError(f"{place.text} is no manifest") from error

@@ -45,7 +45,13 @@ _WELL_BELOW = 0.5  # of a family's highest T_c, from which a composition may sta
 ALONE = "search"  # the name of a search that no campaign holds
 MAX_SEARCHES = 10_000
 MAX_BYTES = 1_000_000  # of a file
-_NOT_DEFINING = {"resources", "known", "tried", "weights", "concurrency", "shard_limit_s"}
+_NOT_DEFINING = {"resources", "known", "tried", "weights", "concurrency", "shard_limit_s", "mixed_machines"}
+MAX_LABELS, MAX_LABEL_PREFIX = 20, 253
+# Labels of nodes and Ray's selectors of them: Ray refuses others. A node's id is another one each time it starts.
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+_PREFIX_PART = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_LABEL_NAME = rf"(?!ray\.io/node-id$)(?:{_PREFIX_PART}(?:\.{_PREFIX_PART}){{0,15}}/)?{_LABEL}"
+_LABEL_VALUES = rf"!?{_LABEL}|!?in\({_LABEL}(?:, ?{_LABEL}){{0,30}}\)"
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+=-]{0,79}"
 
 
@@ -53,6 +59,28 @@ def _usable_name(name: str) -> str:
     if not re.fullmatch(_NAME, name):
         raise ValueError(
             f"{name!r} can't name files; use up to 80 letters, digits and . _ + = - and begin with a letter or digit"
+        )
+    return name
+
+
+def _usable_label(name: str) -> str:
+    if not re.fullmatch(_LABEL_NAME, name) or len(name.rpartition("/")[0]) > MAX_LABEL_PREFIX:
+        raise ValueError(f"{name[:80]!r} is no label to select nodes by; give one such as ray.io/market-type")
+    return name
+
+
+def _usable_values(values: str) -> str:
+    if not re.fullmatch(_LABEL_VALUES, values):
+        raise ValueError(
+            f"{values[:80]!r} selects no values of a label; give spot, '!spot', 'in(a, b)' or '!in(a, b)'"
+        )
+    return values.replace(" ", "")  # Ray 2.60 would take " b" for the value
+
+
+def _accelerator(name: str) -> str:
+    if not re.fullmatch(_LABEL, name):
+        raise ValueError(
+            f"{name[:80]!r} is no type of accelerator; give Ray's name of one, such as A100 or H200"
         )
     return name
 
@@ -89,6 +117,14 @@ class ResourcesSpec(Section):
     """Memory to reserve in Ray's books; null reserves none."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where it computes; auto is cuda with gpus, else cpu."""
+    accelerator_type: Annotated[str, AfterValidator(_accelerator)] | None = None
+    """Only on nodes with this accelerator, by Ray's name of it, such as A100 or H200; null takes any."""
+    label_selector: dict[
+        Annotated[str, AfterValidator(_usable_label)], Annotated[str, AfterValidator(_usable_values)]
+    ] = Field(default_factory=dict, max_length=MAX_LABELS)
+    """Only on nodes with these of Ray's labels: label → value, '!value', 'in(a, b)' or '!in(a, b)', such as
+    {ray.io/market-type: spot}.
+    """
 
     @property
     def threads(self) -> int:
@@ -194,6 +230,11 @@ class CampaignSpec(RunSpec):
     shard_limit_s: float | None = Field(default=None, gt=0, le=1e7)
     """Seconds after which a shard's worker counts as hung: it is stopped and the shard runs elsewhere, one of its five
     tries. null is 20 × what shards usually take, and at least 600.
+    """
+    mixed_machines: Literal["warn", "refuse"] = "warn"
+    """Where workers' machines (processor or GPU, instructions, what precision: auto stands for there, versions) differ
+    from those of most finished shards, else of the first worker, rows may differ by rounding: warn says so, refuse
+    leaves such machines out.
     """
     tried: str | None = None
     """What was made and measured, which isn't proposed again and re-weighs what is near: a CSV file with formula, tc_k

@@ -7,7 +7,7 @@ stamp is still the same isn't read again. The index is a memory and nothing more
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from kiago_ray.runs.plan import Plan, PlannedSearch, Shard
 from kiago_ray.runs.shards import MANIFEST, SHARDS, STEPS, TABLE, Manifest, check_shard
 from kiago_ray.storage.location import TEMPORARY, Location, Stamp, read_all
+from kiago_ray.storage.machines import MACHINE, SHARDS_OF, Kind, kinds_of
 from kiago_ray.storage.run_directory import DamagedError, adapter
 
 INDEX = "index.json"  # beside the shards' folders
@@ -116,15 +117,20 @@ def stamps_of(files: Mapping[str, Stamp], made: Manifest) -> tuple[Stamp, ...]:
     return tuple(files[name] for ending in ENDINGS if (name := made.file(ending)) in files)
 
 
-def best_of(manifests: Sequence[Manifest]) -> dict[str, Any] | None:
-    """The best row that passed, of all these shards: formula, trusted_tc_k, tc_k, delta_tc_k. Those are compared by
-    trusted T_c where it is known, then by T_c.
+def best_of(best: Iterable[Mapping[str, Any] | None]) -> dict[str, Any] | None:
+    """The best of the rows that manifests have as theirs: formula, trusted_tc_k, tc_k, delta_tc_k. Those are compared
+    by trusted T_c where it is known, then by T_c.
     """
 
     def key(best: Mapping[str, Any]) -> tuple[float, float]:
         return -1.0 if best["trusted_tc_k"] is None else best["trusted_tc_k"], best["tc_k"]
 
-    return max((dict(each.best) for each in manifests if each.best), key=key, default=None)
+    return max((dict(each) for each in best if each), key=key, default=None)
+
+
+def machines_of(manifests: Iterable[Manifest]) -> tuple[Kind, ...]:
+    """The kinds of machine on which these shards were made (`kinds_of`)."""
+    return kinds_of({**each.made.get(MACHINE, {}), SHARDS_OF: 1} for each in manifests)
 
 
 def remove_leftovers(campaign: Location, state: State) -> None:

@@ -4,6 +4,7 @@ be made again from what is whole.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,9 +12,9 @@ from typing import Any
 
 from kiago_ray.runs.plan import Plan, PlannedSearch
 from kiago_ray.runs.results import finish_campaign, finish_search, sources_of
-from kiago_ray.runs.shards import SHARDS, Manifest, read_manifest, search_folder
-from kiago_ray.runs.state import State, state_of
-from kiago_ray.storage.location import Location, Where, read_all
+from kiago_ray.runs.shards import SEARCHES, SHARDS, Manifest, read_manifest, search_folder
+from kiago_ray.runs.state import INDEX, State, state_of
+from kiago_ray.storage.location import Location, StorageError, Where, read_all
 from kiago_ray.storage.run_directory import (
     IDENTITY,
     CampaignResults,
@@ -26,10 +27,12 @@ from kiago_ray.storage.run_directory import (
     digest_of,
     read_results,
     read_run,
+    whole_results,
     write_run,
 )
 
 CAMPAIGN_ID = "campaign_id"  # of a record and of its shards' manifests
+_SEEN = f"{SEARCHES}/{INDEX}"  # the stamps of results when they were written
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,39 @@ def damage_of(directory: RunDirectory, plan: Plan) -> Damage:
     results = changed_searches(place, plan, state.by_search() if finished else None)
     own = changed_results(place, CampaignResults, needed=finished)
     return Damage(shards, [*results, *own], state)
+
+
+def remember_results(campaign: Location, results: CampaignResults) -> None:
+    """Keep the sizes and times of the files of a campaign that is done, so that they needn't be read to be known as
+    the same. It is a memory and nothing more: a storage that fails isn't waited for.
+    """
+    with suppress(StorageError):
+        stamps = _stamps(campaign)
+        own = {name: stamp for name, stamp in stamps.items() if "/" in name or name in results.files}
+        (campaign / _SEEN).write_bytes(json.dumps(own).encode())
+
+
+def done_before(directory: RunDirectory, plan: Plan) -> CampaignResults | None:
+    """The results of a campaign that is done and whose files are what they were, by their sizes and times, and by
+    their hashes where those are others; None where it has to be run (again). Raises StorageError.
+    """
+    place = directory.location
+    if directory.record.get("finished") is not True:
+        return None
+    seen = (place / _SEEN).read_mapping()
+    stamps = _stamps(place) if seen else {}
+    if seen and all(stamps.get(name) == stamp for name, stamp in seen.items()):
+        with suppress(DamagedError):
+            return read_results(place, CampaignResults)
+    results = whole_results(directory, CampaignResults)
+    return None if results is None or changed_searches(place, plan) else results
+
+
+def _stamps(campaign: Location) -> dict[str, list[int]]:
+    """Size and time of each file of the campaign's own and of its searches."""
+    own = {name: [size, mtime_ns] for name, (mtime_ns, size) in campaign.versions().items()}
+    below = {f"{SEARCHES}/{name}": [*stamp] for name, stamp in (campaign / SEARCHES).files().items()}
+    return {name: stamp for name, stamp in {**own, **below}.items() if name != _SEEN}
 
 
 def changed_searches(
@@ -123,6 +159,7 @@ def repair(
         results = finish_campaign(place, plan, searches, model_notes=model_notes, **told)
         if results.complete and not damage.shards:
             directory.finish(results.files)
+            remember_results(place, results)
     return left
 
 

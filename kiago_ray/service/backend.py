@@ -20,6 +20,7 @@ from fastapi import Depends, Request
 
 from kiago_ray.api import score
 from kiago_ray.models import Models, load_models
+from kiago_ray.runs.listing import Remembered
 from kiago_ray.service.board import Board
 from kiago_ray.service.jobs import JobStore
 from kiago_ray.service.problems import BUSY_RETRY_S, ProblemError
@@ -133,12 +134,15 @@ class Backend:
 
 @dataclass
 class Service:
-    """What all routes of an application share. keeping: held while a search is counted and kept."""
+    """What all routes of an application share. keeping: held while a search is counted and kept. runs: what is known
+    of the command line's.
+    """
 
     backend: Backend
     store: JobStore
     settings: ServiceSettings
     keeping: threading.Lock = field(default_factory=threading.Lock)
+    runs: Remembered = field(default_factory=dict)
     board: Board = field(init=False)
     _predicting: Counter[str] = field(default_factory=Counter)
 

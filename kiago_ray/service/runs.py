@@ -83,7 +83,8 @@ def runs(
 ) -> RunList:
     """Of the directory that the setting `runs` names: the latest first, and what is damaged by name."""
     try:
-        lines, left_out = ([], 0) if service.settings.runs is None else listed(service.settings.runs)
+        where = service.settings.runs
+        lines, left_out = ([], 0) if where is None else listed(where, service.runs)
     except RunDirectoryError:  # there are none
         lines, left_out = [], 0
     lines = [line for line in lines if line.state != "no run"]

@@ -191,7 +191,8 @@ class SearchResults:
     """What came of one search, or of the shards of it that are done.
 
     wall_s: of all its shards together. finished_at: of the last one, in seconds since 1970. sources: SHA-256 over
-    its shards' SHA-256, "" where it ran in one piece. outputs: its files but summary.json → their SHA-256.
+    its shards' SHA-256, "" where it ran in one piece. outputs: its files but summary.json → their SHA-256. machines:
+    the kinds on which its shards were made (`kinds_of`).
     """
 
     name: str
@@ -205,6 +206,7 @@ class SearchResults:
     finished_at: float
     sources: str
     outputs: Mapping[str, str]
+    machines: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -241,7 +243,7 @@ class CampaignResults:
     candidates: rows planned. rows: rows done. best: the first rows of its table, with BEST_COLUMNS. top, ranked_by,
     gains, left_out, sources: as in Summary. new_systems: how many that passed and are neither known nor tried are of
     chemical systems without a known superconductor; None where nothing was held against any. failures: shard → cause.
-    damaged: what was wrong with files that were found. outputs: as in SearchResults.
+    damaged: what was wrong with files that were found. outputs, machines: as in SearchResults.
     """
 
     name: str
@@ -264,6 +266,7 @@ class CampaignResults:
     failures: Mapping[str, str]
     damaged: tuple[str, ...]
     outputs: Mapping[str, str]
+    machines: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def complete(self) -> bool:

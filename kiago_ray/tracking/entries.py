@@ -20,6 +20,7 @@ from kiago_ray.runs.state import best_of
 from kiago_ray.search.result import QUANTITIES
 from kiago_ray.search.spec import SearchSpec
 from kiago_ray.storage.location import Location, StorageError
+from kiago_ray.storage.machines import Kind, in_words, mixed_remark
 from kiago_ray.storage.run_directory import (
     CANDIDATES,
     REPORT,
@@ -64,6 +65,7 @@ _READ = (
     "Below *Artifacts*: `report.html` is the page to read, `candidates.json` a table of the best rows, "
     "`candidates.parquet` all rows and columns, `spec.yaml` what was asked for, with versions and hashes."
 )
+MACHINES = "kiago.machines"  # the tag with the kinds on which shards were made
 _TRUST = "These are predictions, made where a model knows least."
 
 
@@ -75,6 +77,7 @@ class _Told:
     failures: bool = False
     points: list[Point] = field(default_factory=list)
     best: str = ""
+    machines: Sequence[Kind] = ()
 
 
 def run_entry(directory: RunDirectory, what: Recorded, *, ended: bool) -> Entry:
@@ -100,6 +103,7 @@ def run_entry(directory: RunDirectory, what: Recorded, *, ended: bool) -> Entry:
         f"**kiago-ray {kind} `{directory.record[kind]['name']}`: a search for new superconductors**",
         f"{asked.strip()} Bases: {bases or 'none, starts are random'}. Seeds: {len(seeds)}. Output: `{output}`.",
         told.best,
+        mixed_remark(told.machines),
         f"Each run below it is one {'trial' if kind == 'sweep' else 'search'}. {_TRUST}",
         _READ if kind == "campaign" else "",
     ]
@@ -112,7 +116,8 @@ def run_entry(directory: RunDirectory, what: Recorded, *, ended: bool) -> Entry:
         name=directory.record[kind]["name"],
         status=status,
         params=directory.record[kind],
-        tags={**_shared_tags(directory, kind), NOTE: _paragraphs(note), "kiago.output": output},
+        tags={**_shared_tags(directory, kind), NOTE: _paragraphs(note), "kiago.output": output}
+        | {MACHINES: "; ".join(in_words(told.machines))},
         points=lambda: told.points,
         folder=place,
         files=_FILES[kind],
@@ -139,7 +144,7 @@ def _of_campaign(place: Location) -> _Told:
         f"{results.shards_done:,} of {results.shards:,} shards are done, {len(results.failures):,} failed. "
     )
     words = done + _in_words(results.unique, results.passed, results.best)
-    return _Told(results.complete, bool(results.failures), campaign_points(results), words)
+    return _Told(results.complete, bool(results.failures), campaign_points(results), words, results.machines)
 
 
 def _in_words(unique: int, passed: int, best: Sequence[Mapping[str, Any]]) -> str:
@@ -247,7 +252,8 @@ def part_entry(directory: RunDirectory, what: Recorded, name: str) -> Entry:
         name=name,
         status="FINISHED" if results.complete else "FAILED",
         params=search.spec.model_dump(mode="json"),
-        tags={**shared, "kiago.search": name, "kiago.variant": search.variant, NOTE: _paragraphs(note)},
+        tags={**shared, "kiago.search": name, "kiago.variant": search.variant, NOTE: _paragraphs(note)}
+        | {MACHINES: "; ".join(in_words(results.machines))},
         points=lambda: search_points(results, read_curves(folder)),
         folder=folder,
         files=(SPEC, CANDIDATES, TOP),
@@ -314,7 +320,7 @@ def campaign_points(results: CampaignResults) -> list[Point]:
 
 def campaign_progress(manifests: Sequence[Manifest], rows_per_s: float) -> list[Point]:
     """How far a campaign is that goes on: a step a shard."""
-    best = {f"best_{name}": value for name, value in (best_of(manifests) or {}).items()}
+    best = {f"best_{name}": value for name, value in (best_of(each.best for each in manifests) or {}).items()}
     rows = sum(manifest.rows for manifest in manifests)
     numbers = {"shards_done": len(manifests), "rows_done": rows, "rows_per_s": rows_per_s, **best}
     return _moving(len(manifests), numbers)

@@ -80,7 +80,9 @@ def test_results_that_were_cut_off_are_named_and_made_again(
     repaired = kiago("campaign", "repair", campaign.folder)
     assert (repaired.code, repaired.out) == (0, f"{campaign.folder} is whole\n")
     assert all(f"made again: {place}" in repaired.err for place in places)
-    assert contents(campaign.folder) == contents(finished.folder)
+    again = contents(campaign.folder)
+    del again["searches/index.json"]  # which remembers them
+    assert again == contents(finished.folder)
 
 
 def test_the_table_of_one_search_that_was_cut_off_is_named(kiago: Kiago, campaign: Campaign) -> None:

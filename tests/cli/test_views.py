@@ -53,6 +53,26 @@ def test_the_pace_is_of_this_run_alone() -> None:
     assert "best" not in view.progress()
 
 
+def test_a_look_reads_no_shard_again() -> None:
+    read = []
+
+    class Counted(Manifest):
+        def __getattribute__(self, name: str) -> Any:
+            if name == "best":
+                read.append(self.number)
+            return super().__getattribute__(name)
+
+    view = CampaignView()
+    finished = [Counted(**vars(manifest(number, 30.0 + number))) for number in range(2)]
+    view.begun(PLAN, [*finished], [])
+    read.clear()
+    assert "best MgB1 31.0 K" in view.progress()
+    view.shard_done(Counted(**vars(manifest(2, 30.5))))
+    assert "shard 3/3" in view.progress()
+    assert "best MgB1 31.0 K" in view.progress()
+    assert read == [2]
+
+
 def test_lines_keep_quiet_between_the_times(capsys: pytest.CaptureFixture[str]) -> None:
     view = CampaignView()
     view.begun(SimpleNamespace(shard_count=100, candidates=800), [], [])  # type: ignore[arg-type]

@@ -11,6 +11,11 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from kiago_ray.distributed.cluster import Node, selected
+from kiago_ray.runs.spec import ResourcesSpec
+
+from .conftest import K8S
+
 Compose = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -104,6 +109,14 @@ def test_each_group_has_its_like_on_spot_machines(hardware: tuple[str, ...], com
         # Nothing else about it is different.
         del group["template"]["spec"]["affinity"]
         assert {**group, "groupName": original["groupName"]} == original
+
+
+def test_a_selector_of_labels_picks_spot_machines_or_those_that_stay(compose: Compose) -> None:
+    groups = job(compose("base", "spot", "campaign"))["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    assert "{ray.io/market-type: on-demand}" in (K8S / "README.md").read_text("utf-8")
+    for market, picked in (("spot", {"cpu-spot", "gpu-spot"}), ("on-demand", {"cpu", "gpu"})):
+        asked = ResourcesSpec(label_selector={"ray.io/market-type": market})
+        assert {each["groupName"] for each in groups if selected(asked, Node({}, each["labels"]))} == picked
 
 
 @HARDWARE

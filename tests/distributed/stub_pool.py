@@ -24,6 +24,7 @@ class Worker:
     calls: list[str] = field(default_factory=list)
     dismissed: bool = False
     free_at: float = 0.0
+    avoids: frozenset[str] = frozenset()
 
 
 Took = tuple[float, Answer]
@@ -33,7 +34,7 @@ Took = tuple[float, Answer]
 @dataclass
 class StubPool:
     """nodes_: each has room for one worker. run: what a worker makes of a shard; by default it takes `shard_s`.
-    events: at these times, in s, something happens to the pool.
+    events: at these times, in s, something happens to the pool. machines: node → of what kind it is.
     """
 
     nodes_: list[str]
@@ -42,14 +43,19 @@ class StubPool:
     run: Callable[[StubPool, Worker, Shard], Took | None] = lambda pool, worker, shard: None
     events: list[tuple[float, Callable[[StubPool], None]]] = field(default_factory=list)
     draining: dict[str, float] = field(default_factory=dict)
+    machines: dict[str, dict[str, str]] = field(default_factory=dict)
+    avoided: set[str] = field(default_factory=set)
     clock: float = 1000.0
     workers: list[Worker] = field(default_factory=list)
     pending: dict[int, tuple[float, Answer, Worker]] = field(default_factory=dict)
     refs: int = 0
 
     def hire(self) -> Worker:
-        self.workers.append(Worker(len(self.workers), ""))
+        self.workers.append(Worker(len(self.workers), "", avoids=frozenset(self.avoided)))
         return self.workers[-1]
+
+    def avoid(self, node: str) -> None:
+        self.avoided.add(node)
 
     def call(self, worker: Worker, method: str, *arguments: Any) -> int:
         worker.calls.append(method)
@@ -57,7 +63,8 @@ class StubPool:
         if method == "place":
             self._place(worker, self.refs)
         elif method == "start":
-            self._later(worker, self.load_s, Answer(info_of(worker)))
+            machine = self.machines.get(worker.node, {})
+            self._later(worker, self.load_s, Answer(info_of(worker, machine=machine)))
         else:
             search, shard = arguments
             took = self.run(self, worker, shard)
@@ -66,7 +73,7 @@ class StubPool:
 
     def _place(self, worker: Worker, ref: int) -> None:
         taken = {each.node for each in self.workers if not each.dismissed}
-        free = [node for node in self.nodes_ if node not in taken and node not in self.draining]
+        free = [node for node in self.nodes_ if node not in {*taken, *self.draining, *worker.avoids}]
         if free:
             worker.node = free[0]
             self._later(worker, 0.1, Answer(Place(free[0], worker.number, free[0])))
@@ -104,7 +111,7 @@ class StubPool:
                 self.pending[ref] = (self.clock, answer, worker)
 
     def nodes(self) -> Nodes:
-        room = sum(node not in self.draining for node in self.nodes_)
+        room = sum(node not in {*self.draining, *self.avoided} for node in self.nodes_)
         return Nodes(
             room, frozenset(self.nodes_), {node: at - self.clock for node, at in self.draining.items()}
         )

@@ -60,6 +60,9 @@ def small_sweep(**changes: Any) -> SweepSpec:
         "scheduler": {"kind": "none"},
         "searcher": {"kind": "random"},
         "compare": {"seeds": [10, 11]},
+        "resources": {
+            "label_selector": {"market": "!in(spot, other)"}
+        },  # which every node is without the label
         "concurrency": 1,  # a worker takes seconds to start
     }
     return validated(SweepSpec, {**values, **changes})

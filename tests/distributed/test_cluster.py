@@ -11,12 +11,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import kiago_ray
+from kiago_ray.distributed import cluster as cluster_module
 from kiago_ray.distributed import joining
 from kiago_ray.distributed.cluster import (
+    Node,
     _close_the_door,
     _show_token,
     capacity,
@@ -55,13 +58,66 @@ GB = 1 << 30
 def test_how_many_workers_a_node_holds(
     resources: dict[str, float], node: dict[str, float], workers: int
 ) -> None:
-    assert fits(ResourcesSpec(**resources), node) == workers  # type: ignore[arg-type]
+    assert fits(ResourcesSpec(**resources), Node(node, {})) == workers  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("selector", "labels", "held"),
+    [
+        ({}, {}, True),
+        ({"a/b": "x"}, {"a/b": "x"}, True),
+        ({"a/b": "x"}, {"a/b": "y"}, False),
+        ({"a/b": "x"}, {}, False),
+        ({"a": "!x"}, {"a": "x"}, False),
+        ({"a": "!x"}, {}, True),
+        ({"a": "in(x, y)"}, {"a": "y"}, True),
+        ({"a": "in(x,y)"}, {"a": "z"}, False),
+        ({"a": "!in(x,y)"}, {"a": "y"}, False),
+        ({"a": "!in(x,y)"}, {"a": "z"}, True),
+        ({"a": "in", "b": "z"}, {"a": "in"}, False),
+    ],
+)
+def test_nodes_are_selected_by_their_labels(
+    selector: dict[str, str], labels: dict[str, str], held: bool
+) -> None:
+    assert fits(ResourcesSpec(label_selector=selector), Node({"CPU": 1}, labels)) == held
+
+
+@pytest.mark.parametrize(
+    ("resources", "told"),
+    [
+        (
+            {"label_selector": {"market": "spot"}},
+            "(1 CPU, 0 GPU, market spot): its 2 node(s) have market absent, market on-demand; "
+            "correct resources.label_selector",
+        ),
+        (
+            {"gpus": 1, "accelerator_type": "H200"},
+            "(1 CPU, 1 GPU, accelerator H200): its 2 node(s) have these accelerators: A100; "
+            "correct resources.accelerator_type",
+        ),
+        (
+            {"gpus": 4, "accelerator_type": "A100", "label_selector": {"market": "!spot"}},
+            "the best of its 2 node(s) has 8 CPU, 1 GPU, 0 GB; lower the file's resources",
+        ),
+    ],
+)
+def test_what_no_node_has_is_told_with_what_there_is(
+    resources: dict[str, Any], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = {
+        "1": Node({"CPU": 8.0, "GPU": 1.0, "accelerator_type:A100": 1.0}, {"market": "on-demand"}),
+        "2": Node({"CPU": 2.0}, {}),
+    }
+    monkeypatch.setattr(cluster_module, "living", lambda: nodes)
+    assert told in cluster_module.refusal(ResourcesSpec(**resources))
+    assert capacity(ResourcesSpec(gpus=0.25, accelerator_type="A100")) == 4
 
 
 @pytest.mark.usefixtures("cluster")
 def test_a_running_cluster_is_counted() -> None:
     (node,) = living().values()
-    assert (node["CPU"], node["GPU"]) == (2, 2)
+    assert (node.totals["CPU"], node.totals["GPU"]) == (2, 2)
     assert capacity(ResourcesSpec()) == 2
     assert capacity(ResourcesSpec(cpus=0.5, gpus=0.5)) == 4
     assert capacity(ResourcesSpec(gpus=1)) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from kiago_ray.errors import InputError
 from kiago_ray.runs.plan import Plan, Shard
 from kiago_ray.runs.shards import Manifest
 from kiago_ray.storage.location import StorageError
+from kiago_ray.storage.machines import MACHINE
 
+from . import sweeps
 from .conftest import Heard, MakePlan
 from .stub_pool import StubPool, Took, Worker
 
@@ -36,7 +39,9 @@ def dispatched(
 ) -> Callable[..., Dispatch]:
     """A plan's shards, run to their end on a pool."""
 
-    def run(plan: Plan, pool: StubPool, look: Look = seen, **request: Any) -> Dispatch[Manifest]:
+    def run(
+        plan: Plan, pool: StubPool, look: Look = seen, machine: dict[str, str] | None = None, **request: Any
+    ) -> Dispatch[Manifest]:
         setup = make_setup(tmp_path)
         asked = RunRequest(where=setup.run, identity={}, about={}, setup=setup, **request)
         hooks: Any = {
@@ -45,7 +50,8 @@ def dispatched(
             "probe": lambda: None,
             "should_stop": lambda: False,
         }
-        work = Dispatch(plan, asked, heard, **hooks, pace=Pace(plan), pool=pool)  # type: ignore[arg-type]
+        hooks |= {"pace": Pace(plan), "pool": pool, "machine": machine or {}}
+        work = Dispatch(plan, asked, heard, **hooks)
         work.run(plan.shards)
         assert all(worker.dismissed for worker in pool.workers)
         assert len(heard.done) + len(work.failures) == plan.shard_count
@@ -261,3 +267,88 @@ def test_a_shard_that_is_not_there_ends_the_campaign(small_plan: Plan, dispatche
     with pytest.raises(StorageError, match="it isn't there"):
         dispatched(small_plan, pool, look)
     assert all(worker.dismissed for worker in pool.workers)
+
+
+OLD = {"name": "EPYC 7742", "instructions": "AVX2", "auto_precision": "float32", "torch": "2.13.0"}
+NEW = {"name": "EPYC 9654", "instructions": "AVX512", "auto_precision": "bfloat16", "torch": "2.13.0"}
+DIFFERS = "name EPYC 7742, not EPYC 9654, instructions AVX2, not AVX512, auto_precision float32, not bfloat16"
+
+
+def runs_of(pool: StubPool) -> dict[str, int]:
+    """Node → how many shards its workers were given."""
+    return {node: sum(w.calls.count("run") for w in pool.workers if w.node == node) for node in pool.machines}
+
+
+def test_machines_of_another_kind_are_told_once_a_kind(
+    small_plan: Plan, dispatched: Dispatched, heard: Heard
+) -> None:
+    pool = StubPool(["n1", "n2", "n3"], machines={"n1": NEW, "n2": OLD, "n3": OLD})
+    dispatched(small_plan, pool)
+    (note,) = heard.notes
+    assert note.startswith("mixed machines: a worker on n2 makes rows that may differ by rounding")
+    assert f"({DIFFERS}); to have one kind set mixed_machines: refuse, or resources.label_selector" in note
+    assert min(runs_of(pool).values()) > 0
+
+
+def test_machines_that_are_alike_are_not_told(small_plan: Plan, dispatched: Dispatched, heard: Heard) -> None:
+    dispatched(small_plan, StubPool(["n1", "n2"], machines={"n1": NEW, "n2": {**NEW}}), machine={})
+    assert heard.notes == []
+
+
+def test_a_machine_of_another_kind_can_be_refused_and_its_shards_run_elsewhere(
+    make_small_plan: MakePlan, dispatched: Dispatched, heard: Heard
+) -> None:
+    pool = StubPool(["n1", "n2"], machines={"n1": OLD, "n2": NEW})
+    work = dispatched(make_small_plan(mixed_machines="refuse"), pool, machine=NEW)
+    assert work.failures == {}
+    assert runs_of(pool) == {"n1": 0, "n2": 6}
+    assert [info.host for info in heard.workers] == ["n2"]
+    assert heard.notes == [f"mixed machines: a worker on n1 is left out ({DIFFERS})"]
+    assert heard.lost == []
+    assert len(pool.workers) == 2  # nobody goes there again and again
+
+
+def test_where_every_machine_is_refused_one_line_says_what_differs_and_what_to_set(
+    make_small_plan: MakePlan, dispatched: Dispatched, heard: Heard
+) -> None:
+    def lose(pool: StubPool) -> None:
+        pool.lose("n1", Answer(kind="moved", cause="preempted"))
+
+    pool = StubPool(["n1", "n2"], machines={"n1": NEW, "n2": OLD}, events=[(25.0, lose)])
+    plan = make_small_plan(mixed_machines="refuse")
+    with pytest.raises(InputError, match=f"n2 has {DIFFERS}") as caught:
+        dispatched(plan, pool)
+    assert "set resources.label_selector or" in str(caught.value)
+    assert "or mixed_machines: warn; finished shards are kept" in str(caught.value)
+    assert 0 < len(heard.done) < plan.shard_count
+    assert runs_of(pool)["n2"] == 0
+    assert pool.clock - 1000 < 120
+
+
+def test_a_worker_that_lands_on_a_refused_machine_loads_nothing(
+    make_small_plan: MakePlan, dispatched: Dispatched
+) -> None:
+    """It was asked for before the machine was known."""
+    pool = StubPool(["n1", "n2"], machines={"n1": NEW, "n2": OLD})
+    dispatched(make_small_plan(mixed_machines="refuse"), pool, machine=NEW, workers=4)
+    others = [worker.calls for worker in pool.workers if worker.node == "n2"]
+    assert others[0] == ["place", "start"]
+    assert all(calls == ["place"] for calls in others[1:])
+
+
+def test_a_sweep_tells_of_a_machine_of_another_kind_once(make_setup: Callable[..., WorkerSetup]) -> None:
+    from kiago_ray.distributed.tune import HOST, SEEDS, UNIT, Experiment
+    from kiago_ray.sweep.metrics import METRICS
+    from kiago_ray.sweep.trials import Unit
+
+    heard, sweep = sweeps.Heard(), sweeps.small_sweep()
+    experiment = Experiment(sweep, make_setup(Path("x")), 1, heard, lambda: False, lambda trial: None)
+    trial = SimpleNamespace(config={UNIT: Unit("trial 0", "trials/0", {}, ("MgB2",), (0, 1), 0)})
+    for host, machine in (("n1", NEW), ("n2", OLD), ("n1", NEW), ("n3", OLD)):
+        result = {SEEDS: 1, HOST: host, MACHINE: machine, **dict.fromkeys(METRICS, 0.0)}
+        experiment.on_trial_result(0, [], trial, result)
+    assert heard.notes == [
+        f"mixed machines: scores from n2 may differ by rounding ({DIFFERS}); resources.label_selector picks machines "
+        "that are alike"
+    ]
+    assert len(heard.seeds) == 4

@@ -24,6 +24,7 @@ from kiago_ray.runs.plan import Plan, Shard
 from kiago_ray.runs.shards import Manifest, compute_shard, write_manifest
 from kiago_ray.runs.state import state_of
 from kiago_ray.storage.location import Location, StorageError
+from kiago_ray.storage.machines import machine_here
 
 from .conftest import Heard, MakePlan
 from .fault_workers import DiesAlways, DiesAtStart, FreezesOnce, SmallFilesOnce
@@ -55,6 +56,7 @@ def dispatch(
     *,
     probe: Callable[[], None] = lambda: None,
     should_stop: Callable[[], bool] = lambda: False,
+    machine: dict[str, str] | None = None,
     **request: Any,
 ) -> Dispatch:
     asked = RunRequest(where=setup.run, identity={}, about={}, setup=setup, **request)
@@ -64,7 +66,8 @@ def dispatch(
         write_manifest(Location.of(setup.run), manifest)
         return manifest
 
-    return Dispatch(plan, asked, heard, keep, lambda manifest: None, probe, should_stop, Pace(plan), pool)
+    hooks = (keep, lambda manifest: None, probe, should_stop)
+    return Dispatch(plan, asked, heard, *hooks, Pace(plan), pool, machine or {})
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -209,6 +212,47 @@ def test_gpus_are_shared_by_fractions(
     assert all(len(ids) == 1 and ids[0] in ("0", "1") for ids in held)
     assert max(held.count(ids) for ids in held) <= 2
     assert hashes(heard.done) == undisturbed
+
+
+@pytest.fixture
+def spot_node(cluster: None) -> Iterator[str]:
+    """The id of a second node of the cluster for one worker, with a label; torch takes other instructions there."""
+    import ray
+    from ray._private.node import Node
+    from ray._private.parameter import RayParams
+
+    address = ray.get_runtime_context().gcs_address
+    how: dict[str, Any] = {"gcs_address": address, "redis_address": address, "num_cpus": 1, "num_gpus": 0}
+    how |= {"object_store_memory": 80 << 20, "include_log_monitor": False, "node_manager_port": 0}
+    how |= {"labels": {"market": "spot"}, "env_vars": {"ATEN_CPU_CAPABILITY": "default"}}
+    node = Node(RayParams(**how), head=False, shutdown_at_exit=False, spawn_reaper=False)
+    yield node.unique_id
+    node.kill_all_processes(check_alive=False, allow_graceful=False)
+
+
+@pytest.mark.long  # it starts four workers; test_decisions.py has what is decided
+def test_workers_go_where_labels_say_and_machines_of_another_kind_are_refused(
+    spot_node: str, make_small_plan: MakePlan, make_setup: MakeSetup, tmp_path: Path, heard: Heard
+) -> None:
+    """As labels are matched here, so does Ray; and none is sent again to a node that was refused."""
+    selector = {"market": "in(other, spot)", "absent": "!spot"}
+    plan = make_small_plan(resources={"label_selector": selector}, bases=["MgB2"], candidates=8)
+    dispatch(plan, make_setup(tmp_path / "picked"), heard, workers=1).run(plan.shards)
+    (made,) = heard.done
+    assert made.made["machine"]["instructions"] == "DEFAULT"
+
+    plan = make_small_plan(mixed_machines="refuse")
+    refusing = Heard()
+    work = dispatch(plan, make_setup(tmp_path / "refused"), refusing, machine=machine_here("cpu"))
+    work.run(plan.shards)
+    assert work.failures == {}
+    (note,) = refusing.notes
+    assert f"is left out (instructions DEFAULT, not {machine_here('cpu')['instructions']})" in note
+    assert len(refusing.workers) == 2
+    assert {each.made["machine"]["instructions"] for each in refusing.done} == {
+        machine_here("cpu")["instructions"]
+    }
+    assert work.pool.nodes().room == 2
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a CUDA device")

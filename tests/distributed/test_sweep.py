@@ -253,9 +253,18 @@ def test_two_drivers_do_not_share_a_sweep(tmp_path: Path) -> None:
         run_sweep(sweep, request_for(sweep, folder))
 
 
-def test_what_no_node_can_hold_is_refused_and_nothing_is_lost(tmp_path: Path) -> None:
-    sweep = small_sweep(resources={"cpus": 64})
-    with pytest.raises(InputError, match="64 CPU"):
+@pytest.mark.parametrize(
+    ("resources", "told"),
+    [
+        ({"cpus": 64}, "64 CPU"),
+        ({"label_selector": {"market": "spot"}}, "1 node.s. have market absent; correct"),
+    ],
+)
+def test_what_no_node_can_hold_is_refused_and_nothing_is_lost(
+    tmp_path: Path, resources: dict[str, Any], told: str
+) -> None:
+    sweep = small_sweep(resources=resources)
+    with pytest.raises(InputError, match=told):
         run_sweep(sweep, request_for(sweep, tmp_path / "out"))
     assert Ledger(Location.of(tmp_path / "out"), sweep).trials() == []
 

@@ -28,6 +28,7 @@ from kiago_ray.screening.candidates import ranked
 from kiago_ray.screening.screens import summarise
 from kiago_ray.search.sections import validated
 from kiago_ray.storage.location import Location, StorageError
+from kiago_ray.storage.machines import MACHINE, machine_here
 from kiago_ray.storage.run_directory import (
     CampaignResults,
     DamagedError,
@@ -66,7 +67,9 @@ def plan(shipped: Models) -> Plan:
 def shards(plan: Plan, shipped: Models, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("four")
     for shard in plan.shards:
-        compute_shard(plan.search(shard.search), shard, Location.of(folder), shipped)
+        older = shard.search == plan.searches[0].name  # made before manifests said on which machine
+        made = {} if older else {MACHINE: machine_here("cpu")}
+        compute_shard(plan.search(shard.search), shard, Location.of(folder), shipped, made=made)
     (folder / "spec.yaml").write_text(SPEC_TEXT)
     return folder
 
@@ -313,6 +316,7 @@ def test_the_campaign_holds_each_formula_once_best_first(plan: Plan, searched: L
         "sources": {},
         "failures": {},
         "damaged": (),
+        "machines": ({**machine_here("cpu"), "shards": 6}, {"shards": 2}),
         "complete": True,
     }
     tc_k, oracle, trusted = (

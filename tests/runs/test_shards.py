@@ -128,6 +128,7 @@ DAMAGE: list[tuple[str, Callable[[Path], None], str]] = [
     ("json", truncate, "is no manifest"),
     ("json", other_rows, "is the manifest of other rows"),
     ("json", changed(made={}), "is no manifest"),
+    ("json", changed(made={"finished_at": 1.0, "machine": "AMD EPYC"}), "is no manifest"),
     ("json", changed(statuses=[1]), "is no manifest"),
     ("json", changed(base={"formula": "MgB2"}), "is no manifest"),
     ("json", changed(best={"formula": "MgB2"}), "is no manifest"),
@@ -197,7 +198,7 @@ def test_nothing_is_done_where_there_is_nothing(two_shards: Plan, tmp_path: Path
 
 def test_the_best_of_all_shards(two_shards: Plan, made: Location) -> None:
     manifests = list(state_of(made, two_shards, read_manifest).manifests.values())
-    best = best_of(manifests)
+    best = best_of(each.best for each in manifests)
     assert best is not None
     assert best["trusted_tc_k"] == max(m.best["trusted_tc_k"] for m in manifests if m.best)
 
@@ -208,8 +209,8 @@ def test_trust_decides_which_row_is_best_where_it_is_known(two_shards: Plan, mad
     hoped = replace(other, best={"formula": "B", "trusted_tc_k": 0.0, "tc_k": 90.0})
     unknown = replace(other, best={"formula": "C", "trusted_tc_k": None, "tc_k": 99.0})
     colder = replace(other, best={"formula": "D", "trusted_tc_k": None, "tc_k": 9.0})
-    assert (best_of([hoped, believed, unknown]) or {})["formula"] == "A"
-    assert (best_of([colder, unknown]) or {})["formula"] == "C"
+    assert (best_of(each.best for each in (hoped, believed, unknown)) or {})["formula"] == "A"
+    assert (best_of([colder.best, unknown.best, None]) or {})["formula"] == "C"
 
 
 def test_what_killed_processes_left_is_removed_and_nothing_else(two_shards: Plan, made: Location) -> None:

@@ -93,8 +93,75 @@ def test_threads_and_device_follow_from_the_resources(
     assert (found.torch_device, found.threads) == (device, threads)
 
 
+LABELS = [
+    ("ray.io/market-type", "spot"),
+    ("ray.io/market-type", "!spot"),
+    ("a", "in(x, y)"),
+    ("a", "!in(x,y)"),
+    ("a", "in(x)"),
+    ("a", "in()"),
+    ("a", "!!x"),
+    ("a", "-x"),
+    ("a", "x" * 63),
+    ("a", "x" * 64),
+    ("a", "x\n"),
+    ("a" * 64, "x"),
+    ("a b", "x"),
+    ("-a/b", "x"),
+    ("a..b/c", "x"),
+    (f"{'a' * 63}.{'b' * 63}.{'c' * 63}.{'d' * 61}/e", "x"),
+    (f"{'a' * 63}.{'b' * 63}.{'c' * 63}.{'d' * 62}/e", "x"),
+]
+
+
+@pytest.mark.parametrize(("label", "values"), LABELS)
+def test_a_selector_is_taken_where_ray_takes_it(label: str, values: str) -> None:
+    from ray._private.label_utils import validate_label_selector
+
+    if validate_label_selector({label: values}) is None and ".." not in label:  # which Kubernetes refuses
+        held = ResourcesSpec(label_selector={label: values}).label_selector
+        assert held == {label: values.replace(" ", "")}  # with the space, Ray would look for it
+        return
+    with pytest.raises(SpecError) as caught:
+        validated(CampaignSpec, {**SMALL, "resources": {"label_selector": {label: values}}})
+    told = str(caught.value)
+    assert told.startswith("resources.label_selector.")
+    assert "\n" not in told
+    assert "is no label to select nodes by" in told or "selects no values of a label" in told
+    assert repr(label[:80]) in told or repr(values[:80]) in told
+
+
+@pytest.mark.parametrize(
+    ("resources", "told"),
+    [
+        (
+            {"label_selector": {"a": True}},
+            "resources.label_selector.a: input should be a valid string, got True",
+        ),
+        ({"label_selector": {"ray.io/node-id": "x"}}, "'ray.io/node-id' is no label to select nodes by"),
+        ({"label_selector": {f"a{i}": "x" for i in range(21)}}, "at most 20 items"),
+        ({"label_selector": {"a": f"in({', '.join(['x'] * 32)})"}}, "selects no values of a label"),
+        ({"label_selector": {"a.a" * 5000: "x"}}, "is no label to select nodes by"),
+        ({"accelerator_type": "A 100"}, "resources.accelerator_type: 'A 100' is no type of accelerator"),
+        ({"accelerator_type": "A" * 64}, "is no type of accelerator"),
+    ],
+)
+def test_what_selects_no_machines_is_refused_with_its_value(resources: dict[str, Any], told: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        validated(CampaignSpec, {**SMALL, "resources": resources})
+    assert told in str(caught.value)
+    assert len(str(caught.value)) < 20_000
+
+
 def test_what_defines_a_campaign_leaves_out_how_it_is_run() -> None:
-    one = validated(CampaignSpec, {**SMALL, "resources": {"cpus": 1.5, "memory_gb": 2}})
+    one = validated(
+        CampaignSpec,
+        {
+            **SMALL,
+            "resources": {"cpus": 1.5, "memory_gb": 2, "label_selector": {"a": "b"}},
+            "mixed_machines": "refuse",
+        },
+    )
     other = validated(CampaignSpec, {**SMALL, "resources": {"cpus": 1}})
     assert one.defining() == other.defining()
     assert (
