@@ -25,7 +25,8 @@ from kiago_ray.storage.run_directory import (
 from kiago_ray.storage.table import first_rows, opened
 
 MOST_FILE_BYTES = 256 << 20
-_NAME = re.compile(r"[^/\\.][^/\\]{0,200}")
+_NAME = re.compile(r"[^/\\.\0][^/\\\0]{0,200}")
+_MOST_NAME_BYTES = 255  # of a directory's name on any disk; a longer one fails as a storage that is gone
 _PLOTS = (*SEARCH_PLOTS, GAINS_PLOT, CURVES_PLOT)
 _FILES = {CANDIDATES: PARQUET, TOP: "text/csv", REPORT: "text/html"} | dict.fromkeys(_PLOTS, "image/png")
 
@@ -68,7 +69,7 @@ RunName = Annotated[str, Path(description="Its directory's name.", max_length=20
 def _run(name: str, service: Service) -> tuple[Location, RunLine]:
     """The directory of a run and what it was. Raises ProblemError, 404."""
     runs = service.settings.runs
-    if runs is not None and _NAME.fullmatch(name):
+    if runs is not None and _NAME.fullmatch(name) and len(name.encode()) <= _MOST_NAME_BYTES:
         place = Location.of(runs) / name
         if place.kind() == "directory" and (line := run_line(place)) is not None and line.kind is not None:
             return place, line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import socket
 import threading
@@ -24,6 +25,8 @@ from kiago_ray.predictors.weights import load_card, load_energies, load_network,
 from kiago_ray.search.spec import load_preset
 from kiago_ray.service.jobs import JobStore
 from kiago_ray.service.settings import Limits, ServiceSettings
+
+from .strange_requests import HALF, asked, strange_request
 
 FORMULAS = [f"Mg{1 + at % 9}B{1 + at // 9}" for at in range(54)]
 TOLERANCE_K = 0.01  # a batch's other rows move the last bits
@@ -158,6 +161,29 @@ def test_no_header_is_an_order_to_ray_serve(url: str) -> None:
     assert b"didn't come within 3 s" in answered
 
 
+@pytest.mark.long
+def test_no_request_makes_it_fail(url: str, truth: dict[str, float]) -> None:
+    """2,000 of all kinds: no answer is a failure, each of the service's has one id, and it lives on."""
+    with Client(url) as client:
+        done = client.wait(client.search(base="MgB2", candidates=8, steps=[1, 1])["id"])["id"]
+    rng, place = random.Random(24), httpx.URL(url)
+    requests = [strange_request(rng, done) for _ in range(2000)]
+    before = [process.pid for process in replicas("Predictor")]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda request: asked((place.host, place.port or 0), request), requests))
+    came = Counter((request.kind, status) for request, (status, _) in zip(requests, answers, strict=True))
+    print(*sorted(came.items()), sep="\n")
+    failed = [
+        (request, status) for request, (status, _) in zip(requests, answers, strict=True) if status >= "5"
+    ]
+    assert not [each for each in failed if each[1].isdigit()], failed[:5]
+    assert {"200", "400", "404", "422"} <= {status for _, status in came}
+    assert came[HALF, "408"] > 10
+    assert all(len(ids) == 1 for status, ids in answers if status.isdigit() and status != "400")
+    assert [process.pid for process in replicas("Predictor")] == before
+    assert under_load(url, truth, 4, for_seconds(1)).keys() == {"right"}
+
+
 def test_a_client_is_who_connects(url: str, settings: ServiceSettings) -> None:
     """Whatever it says of others, which Serve's own server would believe of this machine's clients."""
     headers = {"X-Forwarded-For": "192.0.2.7"}
@@ -272,6 +298,7 @@ def test_searches_that_wait_wake_as_many_workers_as_there_may_be(
     """As after a restart: nobody submits anything to this service."""
     from ray import serve
 
+    from kiago_ray.distributed.code import Code
     from kiago_ray.distributed.service import APPLICATION, Predictor, Searcher
 
     store = JobStore.of(str(tmp_path / "waiting"))
@@ -279,9 +306,9 @@ def test_searches_that_wait_wake_as_many_workers_as_there_may_be(
     for _ in range(4):
         store.submit(spec, "default", "me", 64)
     scaled = {"min_replicas": 0, "max_replicas": 2, "target_ongoing_requests": 1, "upscale_delay_s": 1}
-    other = settings.model_copy(update={"data": store.place.text})
-    searcher = Searcher.options(autoscaling_config=scaled).bind(other)  # type: ignore[attr-defined]
-    serve.run(Predictor.bind(other, searcher), name=APPLICATION, route_prefix="/")  # type: ignore[attr-defined]
+    other, code = settings.model_copy(update={"data": store.place.text}), Code.imported()
+    searcher = Searcher.options(autoscaling_config=scaled).bind(other, code)  # type: ignore[attr-defined]
+    serve.run(Predictor.bind(other, code, searcher), name=APPLICATION, route_prefix="/")  # type: ignore[attr-defined]
     end = for_seconds(180)
     try:
         while (running := store.counts()["running"]) < 2 and not end():

@@ -70,6 +70,9 @@ def test_runs_are_listed_and_read(make_service: MakeService, tmp_path: Path) -> 
         "service",
         "..",
         "%2e%2e",
+        "%00",
+        "MgB2-first%00/candidates",
+        "%E9%89%84" * 100,  # a name of 300 bytes, which no disk can hold
         "MgB2-first/files/spec.yaml",
         "MgB2-first/files/..%2f..%2fx",
     ],
