@@ -116,6 +116,7 @@ def shipped_models_are_read_once() -> Iterator[None]:
 
 CLUSTERED, FOLLOWING = pytest.StashKey[set[Path]](), pytest.StashKey[pytest.Item | None]()
 ENVIRONMENT = pytest.StashKey[pytest.MonkeyPatch]()
+LONG_S = 1200  # for a test that is marked so, also where others use the machine
 CLUSTER = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -128,6 +129,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Files that use Ray first: they take longest, and a cluster costs every other test time while it is there."""
     config.stash[CLUSTERED] = {item.path for item in items if "cluster" in getattr(item, "fixturenames", ())}
     items.sort(key=lambda item: item.path not in config.stash[CLUSTERED])
+    for item in items:
+        if item.get_closest_marker("long") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(LONG_S))
 
 
 @pytest.hookimpl(tryfirst=True)
