@@ -24,7 +24,7 @@ from kiago_ray.progress import Counted, watching
 from kiago_ray.report.structures import summary_line
 from kiago_ray.runs.structures import PAGE, README, STABLE, TABLE, TABLE_CSV, StructureRun, screens_of
 from kiago_ray.storage.location import Location
-from kiago_ray.storage.run_directory import open_run, read_run
+from kiago_ray.storage.run_directory import IDENTITY, open_run, read_run
 from kiago_ray.storage.table import columns, written
 from kiago_ray.structures.proposals import Found, Request, Settings, structure_of
 from kiago_ray.structures.prototypes import (
@@ -39,7 +39,17 @@ from kiago_ray.structures.relaxation import MODES_ATOMS, Potential
 
 STRETCHED = 0.05  # of a length of the cell, which is told
 FEW = 4  # rows up to which no Ray cluster is started unless workers are asked for
-_NUMBERS = ("cell", "prototype", "space group", "E_f", "ΔE_hull", "volume", "stable")
+_TOLD = {
+    "formula": "formula",
+    "cell": "approximant",
+    "prototype": "prototype",
+    "space group": "spacegroup",
+    "E_f": "ef_chgnet_ev_per_atom",
+    "composition's": "ef_composition_ev_per_atom",
+    "ΔE_hull": "e_hull_chgnet_ev_per_atom",
+    "volume": "volume_change",
+    "stable": STABLE,
+}
 _MOST_FILES = 2000
 _MOST_BYTES = 20 << 20
 
@@ -109,7 +119,8 @@ def structures(
     settings = Settings(tuple(mine), prototypes, orderings, max_atoms, seed=seed, modes=modes)
     where, potential = out or default_out(what, rows), Potential()
     of = read_run(what[0]) if rows and Location.of(what[0]).kind() == "directory" else None
-    directory = open_run(where, identity_of(requests, settings, potential))
+    source = [[each.formula, each.base] for each in requests] if of is None else of.record[IDENTITY]
+    directory = open_run(where, identity_of(source, settings, potential))
     screens = {} if of is None else screens_of(of.record)
     run = StructureRun(directory.location, requests, rows, None if out else of, screens)
     left = [(at, request) for at, request in enumerate(requests) if run.kept(at) is None]
@@ -134,12 +145,14 @@ def structures(
     return told(done, len(requests), where, as_json) or status
 
 
-def identity_of(requests: Sequence[Request], settings: Settings, potential: Potential) -> dict[str, Any]:
-    """What makes the results of a directory the same."""
+def identity_of(source: object, settings: Settings, potential: Potential) -> dict[str, Any]:
+    """What makes the results of a directory the same. source: a run, of which more rows may be asked for later, or all
+    formulas.
+    """
     told = {**vars(settings), "own": [each.structure.as_dict() for each in settings.own]}
     own = hashlib.sha256(json.dumps(told.pop("own"), default=float).encode()).hexdigest()
     return {
-        "structures": [[each.formula, each.base] for each in requests],
+        "structures": source,
         "settings": {**told, "own": own if settings.own else None},
         "chgnet": potential.identity,
         "kiago_ray": __version__,
@@ -183,30 +196,15 @@ def told(rows: Sequence[Mapping[str, Any]], asked: int, where: str, as_json: boo
 
 def shown_row(row: Mapping[str, Any]) -> dict[str, object]:
     """What a person sees of a row, header → cell."""
-    if row["error"]:
-        return {"formula": row["formula"], **dict.fromkeys(_NUMBERS), "remark": row["error"]}
-    remarks = []
-    if row["energies_disagree"]:
-        remarks.append(f"composition model: {row['ef_composition_ev_per_atom']:.3f}")
-    if not row["prototype_survived"]:
-        remarks.append("another structure after relaxation")
-    if row["imaginary_modes"]:
-        remarks.append(f"{row['imaginary_modes']} imaginary modes")
-    if abs(row["largest_stretch"]) > STRETCHED:
-        remarks.append(f"{100 * row['largest_stretch']:+.0f} % along one direction")
-    if not row["converged"]:
-        remarks.append("not converged")
-    return {
-        "formula": row["formula"],
-        "cell": row["approximant"],
-        "prototype": row["prototype"],
-        "space group": row["spacegroup"],
-        "E_f": written(row, "ef_chgnet_ev_per_atom"),
-        "ΔE_hull": written(row, "e_hull_chgnet_ev_per_atom"),
-        "volume": f"{100 * row['volume_change']:+.1f} %",
-        "stable": row[STABLE],
-        "remark": "; ".join(remarks),
+    remarks = {
+        "energies disagree": row["energies_disagree"],
+        "another structure after relaxation": row["prototype_survived"] is False,
+        f"length {row['largest_stretch'] or 0:+.0%}": abs(row["largest_stretch"] or 0) > STRETCHED,
+        f"{row['imaginary_modes']} imaginary modes": row["imaginary_modes"],
+        "not converged": row["converged"] is False,
     }
+    remark = row["error"] or "; ".join(text for text, told in remarks.items() if told)
+    return {**{header: written(row, name) for header, name in _TOLD.items()}, "remark": remark}
 
 
 def requested(what: Sequence[str], top: int) -> tuple[list[Request], list[Mapping[str, Any]]]:

@@ -12,8 +12,9 @@ import pyarrow as pa
 from markupsafe import Markup
 
 from kiago_ray.chemistry.oxidation import metals
-from kiago_ray.report.page import Column, Row, number, render, table_of, text
+from kiago_ray.report.page import Column, number, render, table_of, text
 from kiago_ray.report.plots import png_of
+from kiago_ray.report.reasons import Row
 from kiago_ray.storage.table import columns, written
 from kiago_ray.structures.inputs import CIF
 from kiago_ray.structures.prototypes import quiet
@@ -96,11 +97,10 @@ def _drawn_atoms(structure: Structure) -> tuple[Any, Any]:
     return np.array(fractional), np.array(numbers)
 
 
-def structures_page(rows: Sequence[Row], pictures: Mapping[int, bytes], columns: Sequence[Any]) -> str:
-    """The page as HTML5 text. pictures: PNG by the number of a row. columns: what those of the rows mean."""
-    told = [(column.name, column.unit, column.description) for column in columns]
+def structures_page(rows: Sequence[Row], pictures: Mapping[int, bytes]) -> str:
+    """The page as HTML5 text. pictures: PNG by the number of a row."""
     title = f"Structures of {len(rows):,} compositions"
-    return render("structures.html.j2", title=title, columns=told, **_content(rows, pictures, ""))
+    return render("structures.html.j2", title=title, **_content(rows, pictures, ""))
 
 
 def structures_section(rows: Sequence[Row], pictures: Mapping[int, bytes], folder: str) -> str:
@@ -121,7 +121,7 @@ def _content(rows: Sequence[Row], pictures: Mapping[int, bytes], beside: str) ->
 
 
 _PICTURES = 20  # on a page; a row's folder has its own
-_NUMBER = number("#", lambda row: row["number"], "{:d}")
+_NUMBER: Column[Row] = number("#", lambda row: row["number"], "{:d}")
 _FORMULAS = ("formula", "approximant", "prototype")
 _SHOWN = (
     "formula approximant prototype spacegroup_start spacegroup ef_composition_ev_per_atom ef_chgnet_ev_per_atom "
@@ -153,12 +153,6 @@ def summary_line(rows: Sequence[Row]) -> str:
 def readme(rows: Sequence[Row], columns: Sequence[Any]) -> str:
     """The README of the folder, for who runs the calculations."""
     families = Counter(row["prototype_family"] for row in rows if row["prototype_family"])
-    listed = "\n".join(
-        f"| {row['number']} | {row['formula']} | {row['approximant'] or '—'} | {row['folder'] or '—'} | "
-        f"{written(row, 'ef_chgnet_ev_per_atom')} | "
-        f"{row['error'] or row['prototype_family']} |"
-        for row in rows
-    )
     meanings = "\n".join(f"| `{each.name}` | {each.unit} | {each.description} |" for each in columns)
     return f"""# Structures for the DFT queue
 
@@ -175,7 +169,8 @@ Each row has a folder:
 | `qe/pw.in` | Quantum ESPRESSO; put pseudopotentials into `qe/pseudo/`, name them in the file, check cut-offs |
 | `cell.png` | a picture |
 
-`structures.csv` and `structures.parquet` have a line a row, and the columns of the search that it comes from.
+`structures.html`, `structures.csv` and `structures.parquet` have a line a row, the tables with the columns of the
+search that it comes from.
 
 What to know before you queue them:
 
@@ -187,10 +182,6 @@ What to know before you queue them:
 - MPRelaxSet puts +U on transition metals wherever oxygen or fluorine is there, in oxypnictides too, and CHGNet learnt
   from such results: iron has large moments and the cell is too large. Take LDAU out for electronic structure.
 - Imaginary modes are those of the cell alone.
-
-| # | formula | cell | folder | E_f (eV/atom) | family, or what is wrong |
-| --- | --- | --- | --- | --- | --- |
-{listed}
 
 ## Columns
 

@@ -109,7 +109,7 @@ class StructureRun:
             {
                 TABLE: parquet_bytes(pa.Table.from_pylist(rows)),
                 TABLE_CSV: csv_text(rows, names),
-                PAGE: structures_page(rows, pictures, told),
+                PAGE: structures_page(rows, pictures),
                 README: readme(rows, told),
             }
         )

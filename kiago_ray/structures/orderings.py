@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import combinations, product
-from math import comb, prod
+from itertools import chain, product
+from math import factorial, prod
 from typing import TYPE_CHECKING
 
 import numpy as np
+from sympy.utilities.iterables import multiset_permutations
 
 from kiago_ray.chemistry.balance import cheapest_states
 from kiago_ray.chemistry.elements import INDEX, Floats, Ints, properties
@@ -125,7 +126,7 @@ def _cell(occupation: Occupation, most_atoms: int) -> tuple[Structure, dict[str,
         return structure, counts
     shapes = [(*_shape(structure, each[1]), each[2]) for each in near if each[1] <= LARGER * times]
     _, shape, counts = max(shapes, key=lambda each: each[0])
-    return (structure * shape).get_reduced_structure("LLL"), counts
+    return structure.make_supercell(shape, in_place=False).get_reduced_structure("LLL"), counts
 
 
 def _whole(shares: Mapping[str, float], places: int) -> dict[str, int]:
@@ -190,41 +191,20 @@ def _arrangements(
     """Arrangements of atoms on the places of groups: all where they are few, else those in which no exchange of two
     atoms lowers the Ewald energy, from random ones.
     """
-    number = prod(_number(counts) for _, counts in groups)
-    if number <= MOST_ENUMERATED:
-        yield from _all(groups)
+    symbols = [[symbol for symbol, count in counts.items() for _ in range(count)] for _, counts in groups]
+    places = np.concatenate([places for places, _ in groups]).tolist()
+    number = prod(factorial(len(each)) for each in symbols)
+    if (
+        number // prod(factorial(count) for _, counts in groups for count in counts.values())
+        <= MOST_ENUMERATED
+    ):
+        for chosen in product(*map(multiset_permutations, symbols)):
+            yield dict(zip(places, chain(*chosen), strict=True))
         return
     rng = np.random.default_rng(seed)
     for _ in range(_STARTS):
-        placed: dict[int, str] = {}
-        for places, counts in groups:
-            symbols = [symbol for symbol, count in counts.items() for _ in range(count)]
-            placed |= dict(zip(places.tolist(), rng.permutation(symbols).tolist(), strict=True))
+        placed = dict(zip(places, chain(*(rng.permutation(each).tolist() for each in symbols)), strict=True))
         yield _descended(placed, groups, energies, fixed, q, rng)
-
-
-def _number(counts: Mapping[str, int]) -> int:
-    left, number = sum(counts.values()), 1
-    for count in counts.values():
-        number *= comb(left, count)
-        left -= count
-    return number
-
-
-def _all(groups: Groups) -> Iterator[dict[int, str]]:
-    if not groups:
-        yield {}
-        return
-    (places, counts), *rest = groups
-    if not counts:
-        yield from _all(rest)
-        return
-    symbol, count = next(iter(counts.items()))
-    others = {other: number for other, number in counts.items() if other != symbol}
-    for chosen in combinations(places.tolist(), count):
-        left = np.array([place for place in places.tolist() if place not in chosen], dtype=np.int64)
-        for more in _all([(left, others), *rest]):
-            yield {**dict.fromkeys(chosen, symbol), **more}
 
 
 def _descended(

@@ -84,10 +84,9 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def rows() -> list[dict[str, str]]:
-    """The lines of `prototypes.csv`."""
-    text = (resources.files(__package__) / "prototypes.csv").read_text("utf-8")
-    return list(csv.DictReader(io.StringIO(text)))
+def rows(table: str = "prototypes.csv") -> list[dict[str, str]]:
+    """The lines of a table of this package."""
+    return list(csv.DictReader(io.StringIO((resources.files(__package__) / table).read_text("utf-8"))))
 
 
 def conventional(row: Mapping[str, str]) -> Structure:

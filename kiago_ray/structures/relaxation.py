@@ -10,7 +10,6 @@ the Materials Project's elements (`element_energies.csv`), less the one correcti
 from __future__ import annotations
 
 import contextlib
-import csv
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
@@ -25,7 +24,7 @@ import torch
 
 from kiago_ray.chemistry.elements import Floats
 from kiago_ray.structures.orderings import charges_of, electronegativity
-from kiago_ray.structures.prototypes import StructureError, counted, quiet
+from kiago_ray.structures.prototypes import StructureError, counted, quiet, rows
 
 if TYPE_CHECKING:
     from pymatgen.core.structure import Structure
@@ -69,7 +68,7 @@ class Potential:
             ) from error
         with contextlib.redirect_stdout(io.StringIO()):
             self.model = CHGNet.from_dict(state["model"], mlp_out_bias=False, version="0.3.0")
-            self._optimizer = StructOptimizer(self.model, "LBFGS", use_device="cpu")
+            self._optimizer = StructOptimizer(model=self.model, use_device="cpu")
         self.identity = {"chgnet": "0.3.0", "sha256": hashlib.sha256(content).hexdigest()}
 
     def energies(self, structures: Sequence[Structure]) -> Floats:
@@ -127,8 +126,7 @@ class Potential:
 @cache
 def element_energies() -> dict[str, float]:
     """The Materials Project's energy of each element in eV/atom."""
-    text = (resources.files(__package__) / "element_energies.csv").read_text("utf-8")
-    return {row["element"]: float(row["energy_ev_per_atom"]) for row in csv.DictReader(io.StringIO(text))}
+    return {row["element"]: float(row["energy_ev_per_atom"]) for row in rows("element_energies.csv")}
 
 
 def formation_energy(structure: Structure, energy_ev_per_atom: float) -> float:
@@ -144,10 +142,9 @@ def formation_energy(structure: Structure, energy_ev_per_atom: float) -> float:
 @cache
 def _corrections() -> dict[str, tuple[str, float]]:
     """Of each element anion or metal, and what its correction changes by, in eV an atom."""
-    text = (resources.files(__package__) / "corrections.csv").read_text("utf-8")
     return {
         row["element"]: (row["kind"], float(row["legacy_ev"]) - float(row["mp2020_ev"]))
-        for row in csv.DictReader(io.StringIO(text))
+        for row in rows("corrections.csv")
     }
 
 
