@@ -87,23 +87,27 @@ def run(settings: ServiceSettings, host: str, port: int, weights: str | None) ->
     notice = "stopping; a search that runs goes on with the next start"
     with connected(EMBEDDED), stop_on_signal(notice) as stopped:  # before anything else of Ray's is imported
         from ray import serve as ray_serve
+        from ray.exceptions import RayError
 
         from kiago_ray.distributed.service import APPLICATION, application
 
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         try:
-            ray_serve.start(
-                proxy_location="HeadOnly",
-                http_options={"host": host, "port": port, "request_timeout_s": REQUEST_TIMEOUT_S},
-                logging_config=SERVE_LOGGING,
-            )
             try:
+                ray_serve.start(
+                    proxy_location="HeadOnly",
+                    http_options={"host": host, "port": port, "request_timeout_s": REQUEST_TIMEOUT_S},
+                    logging_config=SERVE_LOGGING,
+                )
                 ray_serve.run(
                     application(settings, weights),
                     name=APPLICATION,
                     route_prefix="/",
                     logging_config=SERVE_LOGGING,  # of the replicas; the one above is of Serve's own
                 )
+            except RayError as error:  # its proxy has a minute
+                told = f"Ray Serve didn't come up ({type(error).__name__}); a machine that is busy needs another try"
+                raise InputError(f"the service can't start: {told}") from error
             except RuntimeError as error:
                 raise InputError(f"the service can't start: {_cause(ray_serve.status(), error)}") from error
             shown = f"[{host}]" if ":" in host else host

@@ -30,11 +30,13 @@ _NO_PLACE = (
     "characters, such as /tmp/ray-$USER"
 )
 # What Ray Serve takes from the environment: kiago_ray.service.proxy stands in front of it. Nothing of ours keeps a
-# replica's event loop busy, and threads beside it would cost each request a third more.
+# replica's event loop busy, and threads beside it would cost each request a third more. On a busy machine its proxy
+# takes longer to start than the 5 s after which Serve would kill it and start it again; the whole start has 60 s.
 SERVE_ENVIRONMENT = {
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "kiago_ray.service.proxy:middlewares",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
 }
 
 

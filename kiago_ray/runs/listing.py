@@ -35,6 +35,7 @@ KINDS = (
 MOST_LISTED = 1000
 RUNNING = "running"
 _NAMED = 3  # bases
+_BESIDE = ("mlartifacts",)  # MLflow's, beside runs
 _NO_FIELDS = ("identity", "finished", "outputs", "campaign_id", "sweep_id")
 _FEW = 5  # formulas that are named
 
@@ -72,7 +73,7 @@ def listed(where: Where, remembered: Remembered | None = None) -> tuple[list[Run
         own, parent = [], place
     else:
         own, parent = [place], place / SEARCHES
-    names = [name for name in parent.entries() if not name.startswith(".")]
+    names = [name for name in parent.entries() if not name.startswith(".") and name not in _BESIDE]
     if not own and not names:
         raise RunDirectoryError(
             f"{place.text} holds no runs; check the path, or start one with `kiago search`"

@@ -78,6 +78,16 @@ def can_run(words: list[str]) -> bool:
     return words[0] == "kiago" and not ELSEWHERE.search(line) and not HEAVY.search(line)
 
 
+def made(words: list[str]) -> list[list[str]]:
+    """The commands of ours that `make TARGET` runs; any other command as it is."""
+    if words[0] != "make":
+        return [words]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipe = re.search(rf"^{words[1]}:.*\n((?:\t.*\n)*)", makefile, re.M)
+    assert recipe, words
+    return [shlex.split(line) for line in re.findall(r"\$\(BIN\)/(kiago .*)", recipe[1])]
+
+
 def light_commands() -> dict[str, list[list[str]]]:
     """By page, the commands that every test run runs: each once, wherever else it stands."""
     pages, seen = {}, set[str]()
@@ -101,9 +111,8 @@ def prepare(folder: Path) -> None:
 
 def check_make(words: list[str]) -> None:
     """The Makefile has the target and the variables, and there is what TORCH names."""
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    target, *given = words
-    assert re.search(rf"^{target}:", makefile, re.M), words
+    makefile, given = (ROOT / "Makefile").read_text(encoding="utf-8"), words[1:]
+    made(["make", words[0]])
     for name, value in (each.split("=") for each in given):
         assert re.search(rf"^{name} \?=", makefile, re.M), words
         assert name != "TORCH" or (ROOT / f"requirements-torch-{value}.txt").is_file(), words
@@ -163,7 +172,7 @@ def test_light_commands_run(
 @pytest.mark.parametrize("page", [page for page in PAGES if shown(page)], ids=lambda page: page.name)
 def test_commands_run_as_they_stand(page: Path, start: Callable[..., Any], tmp_path: Path) -> None:
     prepare(tmp_path)
-    for words in filter(can_run, shown(page)):
+    for words in filter(can_run, (each for line in shown(page) for each in made(line))):
         process = start(*words[1:])
         _, told = process.communicate()
         assert process.returncode == 0, (words, told)
