@@ -469,7 +469,7 @@ class Dispatch(Generic[Looked]):
     def _failed_call(self, member: _Member, answer: Answer) -> None:
         """Take a call that gave nothing, by its cause. Raises InputError where no worker can start."""
         shard, place, kind = member.shard, member.place, answer.kind
-        if kind == "lost" and place is not None and place.node not in self.pool.nodes().living:
+        if kind == "lost" and place is not None and self.pool.gone(place.node):
             kind = "moved"
         if kind == "moved":
             cause = f"its node {place.host if place else ''} went away"

@@ -18,6 +18,7 @@ from kiago_ray.runs.spec import ResourcesSpec
 from kiago_ray.storage.location import StorageError
 
 _SILENCE_S = 30.0  # of the cluster's head; after 60 Ray itself would end this process
+_DOOR_S = 5.0  # in which the process of a node that is there takes a connection
 _AGAIN = "finished shards are kept; once Ray runs again, the same command goes on"
 
 
@@ -132,6 +133,18 @@ class Pool:
         if self._own_node not in found[0].living:
             raise ClusterLostError(f"Ray's process on this machine (its raylet) has died; {_AGAIN}")
         return found[0]
+
+    def gone(self, node: str) -> bool:
+        """Whether a node has gone away: its process answers at once or never again, and Ray says so some time later.
+        Raises ClusterLostError.
+        """
+        if node not in self.nodes().living:
+            return True
+        try:
+            socket.create_connection(door_of(node), timeout=_DOOR_S).close()
+        except OSError:
+            return True
+        return False
 
     def refusal(self) -> str:
         """Why no node can hold a worker, in one line with what to do."""

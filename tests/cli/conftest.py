@@ -60,7 +60,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     def go(*arguments: object, **environment: str) -> subprocess.Popen[str]:
         ours = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-        own = {**ours, "OMP_NUM_THREADS": "1", **environment}
+        own = {**ours, "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0", **environment}
         process = subprocess.Popen(
             [sys.executable, "-m", "kiago_ray", *map(str, arguments)],
             cwd=tmp_path,
@@ -80,7 +80,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         process.communicate()
 
 
-def wait_for(what: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 120) -> None:
+def wait_for(what: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 300) -> None:
     until = time.monotonic() + seconds
     while not what():
         assert process.poll() is None, process.communicate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import time
@@ -40,6 +41,11 @@ def drives(folder: Path, process: subprocess.Popen[str]) -> bool:
 
 def manifests(folder: Path) -> int:
     return len(list(folder.glob("shards/*/*[0-9].json")))
+
+
+def makers(folder: Path) -> set[int]:
+    """The processes that made its shards."""
+    return {json.loads(path.read_bytes())["made"]["pid"] for path in folder.glob("shards/*/*[0-9].json")}
 
 
 @pytest.fixture
@@ -112,7 +118,7 @@ def test_a_campaign_that_ray_is_lost_to_says_so_and_goes_on_later(
     folder = tmp_path / "out"
     command = ("campaign", "run", file, "--out", folder, "--no-tracking", "--workers", 1)
     first = start(*command)
-    wait_for(lambda: manifests(folder) >= 1, first, 300)
+    wait_for(lambda: manifests(folder) >= 1, first)
     (lost,) = (each for each in psutil.Process(first.pid).children(recursive=True) if each.name() == process)
     lost.kill()
     _, err = first.communicate(timeout=120)
@@ -130,7 +136,7 @@ def test_a_campaign_that_ray_is_lost_to_says_so_and_goes_on_later(
 
 
 @pytest.mark.long
-def test_an_empty_cluster_is_refused_at_once_and_one_that_grows_is_used(
+def test_an_empty_cluster_is_refused_and_one_that_grows_and_shrinks_is_used(
     start: Start, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ray.cluster_utils import Cluster
@@ -154,10 +160,15 @@ def test_an_empty_cluster_is_refused_at_once_and_one_that_grows_is_used(
         assert waiting.poll() is None
         cluster.add_node(num_cpus=1)
         wait_for(lambda: manifests(folder) >= 1, waiting)
-        cluster.add_node(num_cpus=1)
+        second = cluster.add_node(num_cpus=1)
+        wait_for(lambda: len(makers(folder)) == 2, waiting)
+        cluster.remove_node(second, allow_graceful=False)  # kill -9, as where a spot node goes without a word
         _, err = waiting.communicate(timeout=240)
         assert waiting.returncode == 0, err
-        assert err.count("kiago: worker ") == 2  # the second node was used as well
+        assert err.count("kiago: worker ") == 2
+        lost = [line for line in err.splitlines() if "which will be run again" in line]
+        assert lost
+        assert all("went away" in line for line in lost)  # which is no failure of its shard
     finally:
         cluster.shutdown()
 

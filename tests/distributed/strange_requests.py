@@ -51,6 +51,7 @@ HOSTS = [
     "%",
 ]
 ORIGINS = [
+    *("http://localhost", "http://127.0.0.1", "http://[::1]:8000"),
     "http://[",
     "null",
     "http://",

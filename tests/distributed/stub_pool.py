@@ -116,6 +116,9 @@ class StubPool:
             room, frozenset(self.nodes_), {node: at - self.clock for node, at in self.draining.items()}
         )
 
+    def gone(self, node: str) -> bool:
+        return node not in self.nodes_
+
     def refusal(self) -> str:
         return "no node of the cluster can hold a worker"
 
