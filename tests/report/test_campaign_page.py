@@ -155,6 +155,15 @@ def test_what_a_reader_looks_for_is_there(page: dict[str, Any]) -> None:
     assert not any(given.get("class") == "remark" for _, given in reader.tags)
 
 
+def test_rows_of_several_kinds_of_machine_are_told(page: dict[str, Any]) -> None:
+    amd = {"device": "cpu", "name": "AMD <EPYC>", "instructions": "AVX512", "auto_precision": "bfloat16"}
+    old = {**amd, "instructions": "AVX2", "auto_precision": "float32"}
+    kinds = ({**amd, "shards": 30}, {**old, "shards": 2})
+    told = "on 2 kinds of machine and may differ by rounding: AMD <EPYC>, AVX512, bfloat16: 30 shards; AMD"
+    assert told in Reader(rendered(page, {"machines": kinds})).text
+    assert "kinds of machine" not in rendered(page, {"machines": kinds[:1]})
+
+
 def test_means_agree_with_numpy(page: dict[str, Any]) -> None:
     header, *body = Reader(rendered(page)).tables[MEANS]
     assert [name for name in header if "top" in name] == ["ΔTc top 10 (K)", "ΔTc top 30 (K)"]
