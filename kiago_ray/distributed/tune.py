@@ -188,12 +188,11 @@ class Experiment(tune.Callback, tune.Stopper):
         self._fit({UNIT: tune.grid_search(list(units))})
 
     def _fit(self, space: dict[str, Any], **config: Any) -> None:
+        resources = self.sweep.resources
+        labels = [resources.label_selector] if resources.label_selector else None
         trainable = tune.with_resources(
             tune.with_parameters(SweepTrial, sweep=self.sweep, given=self.workers),
-            tune.PlacementGroupFactory(
-                [reserved(self.sweep.resources)],
-                bundle_label_selector=[self.sweep.resources.label_selector],
-            ),
+            tune.PlacementGroupFactory([reserved(resources)], bundle_label_selector=labels),
         )
         with _quiet_tune() as scratch:
             run_config = tune.RunConfig(
