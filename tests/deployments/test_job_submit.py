@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-STARTS_WITHIN_S = 120.0
+STARTS_WITHIN_S = 300.0
 
 pytestmark = pytest.mark.slow
 
@@ -71,6 +71,7 @@ def head() -> Iterator[Cluster]:
                 "HOME": home,
                 "PATH": f"{BIN}:{own['PATH']}",
                 "RAY_USAGE_STATS_ENABLED": "0",
+                "RAY_worker_niceness": "0",  # else whatever else runs here comes first
                 "RAY_ADDRESS": f"http://127.0.0.1:{dashboard}",
             }
         )
