@@ -273,8 +273,9 @@ def test_what_no_node_can_hold_is_refused_and_nothing_is_lost(
 def test_what_would_go_wrong_in_every_trial_ends_the_sweep(tmp_path: Path) -> None:
     sweep = small_sweep()
     request = request_for(sweep, tmp_path / "other")
-    with pytest.raises(KiagoError, match="install the same everywhere"):
-        run_sweep(sweep, replace(request, setup=replace(request.setup, version="0")))
+    other = replace(request.setup, code=replace(request.setup.code, sha256="0"))
+    with pytest.raises(KiagoError, match="runs other code than the driver"):
+        run_sweep(sweep, replace(request, setup=other))
     assert Ledger(Location.of(tmp_path / "other"), sweep).trials() == []
 
     class Breaks(Heard):
