@@ -29,6 +29,23 @@ FILES = {
     "formulas.csv": "formula\nMgB2\nLaNiAsO\n",
     "mine.csv": "formula,tc_k\nLaNiAsO,2.4\nLaFeAsO0.9F0.1,26\n",
     "tried.csv": "formula,tc_k\nLaCoAsO,0\n",
+    "my_cifs/MgB2.cif": """data_MgB2
+_symmetry_space_group_name_H-M 'P 1'
+_cell_length_a 3.086
+_cell_length_b 3.086
+_cell_length_c 3.524
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 120
+loop_
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+Mg 0 0 0
+B 0.333333 0.666667 0.5
+B 0.666667 0.333333 0.5
+""",
 }
 # What isn't here: a bucket, a GPU, other people's raw files, somebody who stops the service.
 ELSEWHERE = re.compile(r"s3://|cuda|\.tsv|\.csv\.gz|^serve|^train|--weights training|--address")
@@ -104,6 +121,7 @@ def light_commands() -> dict[str, list[list[str]]]:
 def prepare(folder: Path) -> None:
     """The files that commands of a page name, and the checkout's folders that they find things in."""
     for name, text in FILES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     for name in ("campaigns", "tune_configs"):
         (folder / name).symlink_to(ROOT / name)
