@@ -38,13 +38,14 @@ _cell_angle_alpha 90
 _cell_angle_beta 90
 _cell_angle_gamma 120
 loop_
+_atom_site_label
 _atom_site_type_symbol
 _atom_site_fract_x
 _atom_site_fract_y
 _atom_site_fract_z
-Mg 0 0 0
-B 0.333333 0.666667 0.5
-B 0.666667 0.333333 0.5
+Mg1 Mg 0 0 0
+B1 B 0.333333 0.666667 0.5
+B2 B 0.666667 0.333333 0.5
 """,
 }
 # What isn't here: a bucket, a GPU, other people's raw files, somebody who stops the service.
