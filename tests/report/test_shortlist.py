@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+from html import unescape
 from typing import Any
 
 import pytest
+from markdown_it import MarkdownIt
 from openpyxl import load_workbook
 
 from kiago_ray.chemistry.synthesis import Batch
@@ -89,3 +91,15 @@ def test_markdown_has_a_section_each(entries: list[Entry]) -> None:
     assert "## 1. La1.85Sr0.15CuO4\n" in text
     assert "**Weigh for 5 g:** La2O3 3.7893 g (dry" in text
     assert "**No recipe:** no precursor of Pu" in text
+
+
+def test_markdown_keeps_the_stars_of_oxidation_states(rows: list[Row]) -> None:
+    """Read by an independent library, the reasons are the sentences as they were."""
+    states = "Ba+2 Fe+2*1.5 Fe+3*0.5 As-3"
+    charges = {"oxidation_states": states, "charge_kind": "ionic", "balanced": True, "undoped": False}
+    row = {**rows[0], **charges, "formula": "BaFe2As2", "alloy": False, "mean_valences": "Fe+2.25"}
+    entry = entry_of(1, row, Batch(5), load_precursors(), load_hazards(), 0.04)
+    told = [text for text in entry.sentences("for") if states in text]
+    assert told
+    rendered = unescape(MarkdownIt().render(markdown_of([entry], "A list").decode()))
+    assert all(text in rendered for text in told)
