@@ -33,7 +33,16 @@ from kiago_ray.report.plots import new_figure, png_of
 from kiago_ray.structures.occupation import Occupation
 from kiago_ray.structures.orderings import orderings
 from kiago_ray.structures.proposals import Request, Settings, fitting_prototypes, structure_of
-from kiago_ray.structures.prototypes import Prototype, StructureError, aflow, quiet, rows, shipped, symmetry
+from kiago_ray.structures.prototypes import (
+    Prototype,
+    StructureError,
+    aflow,
+    quiet,
+    rows,
+    shipped,
+    symmetry,
+    too_near,
+)
 from kiago_ray.structures.relaxation import STEPS, Potential, Relaxed, element_energies, formation_energy
 
 TRIED, MOST_ATOMS, MOST_COST = (
@@ -155,6 +164,8 @@ def lowest(
     began, found = time.process_time(), list[tuple[Relaxed, int]]()
     tried = [symmetry(cell)[1] for cell in cells]
     for cell, own_group in zip(cells, tried, strict=True):
+        if too_near(cell) is not None:
+            continue  # as a row's is
         with suppress(StructureError):
             found.append((potential.relaxed(cell, COARSE if len(cells) > 1 else STEPS), own_group))
     if found:
