@@ -255,13 +255,11 @@ def run(
 def where_stopped(outcome: SearchOutcome) -> str:
     """How far a search came that was stopped; "" of a whole one."""
     spec, stopped = outcome.spec, outcome.result.stopped_at_step
+    if stopped is None:
+        return ""
     return (
-        ""
-        if stopped is None
-        else (
-            f"Stopped at step {stopped} of {sum(spec.steps)} of the rows then running; "
-            f"{len(outcome.result.rows):,} of {spec.row_count:,} rows were begun."
-        )
+        f"Stopped at step {stopped} of {sum(spec.steps)} of the rows then running; "
+        f"{len(outcome.result.rows):,} of {spec.row_count:,} rows were begun."
     )
 
 

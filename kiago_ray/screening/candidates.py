@@ -385,9 +385,8 @@ def pareto_front(trusted_tc_k: Floats, ef_ev_per_atom: Floats, extrapolation: Fl
 
 def _unbeaten_of(costs: Floats) -> Mask:
     """Which of these rows (n, 3) none beats, (n,)."""
-    points, place = np.unique(
-        costs, axis=0, return_inverse=True
-    )  # the different ones, in the order of their values
+    # The different ones, in the order of their values.
+    points, place = np.unique(costs, axis=0, return_inverse=True)
     return _unbeaten(points[:, 1].tolist(), points[:, 2].tolist())[place.reshape(-1)]
 
 
